@@ -1,0 +1,45 @@
+"""Records the true training gradients of a Keras 3 `model.fit`."""
+
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+from hrcallbacks.recording import Recording
+from hrcallbacks.stars import (
+    download_catalog,
+    load_catalog,
+    load_published_table,
+    training_data,
+)
+
+if TYPE_CHECKING:
+    from hrcallbacks.metrics import MeanOutput
+    from hrcallbacks.recorder import GradientRecorder
+
+__version__ = importlib.metadata.version("hrcallbacks")
+
+__all__ = [
+    "GradientRecorder",
+    "MeanOutput",
+    "Recording",
+    "download_catalog",
+    "load_catalog",
+    "load_published_table",
+    "training_data",
+]
+
+# Imported when first used: reading a recording, or the stars, needs no Keras backend.
+_NEEDS_KERAS = {
+    "GradientRecorder": "hrcallbacks.recorder",
+    "MeanOutput": "hrcallbacks.metrics",
+}
+
+
+def __getattr__(name):
+    if name not in _NEEDS_KERAS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_NEEDS_KERAS[name]), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

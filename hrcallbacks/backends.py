@@ -1,0 +1,169 @@
+"""What differs between Keras' backends when a training step is watched."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of an optimizer's `apply`, in the same words for each backend.
+
+    Attributes:
+        variables: The Keras variables that it is to update.
+        grads: Their gradients as handed over: scaled, sparse or None.
+        scale: What the loss was multiplied by, or None where it was not.
+        value: Called with a variable, gives its value at that moment.
+        run: Performs the call and returns its result.
+    """
+
+    variables: list
+    grads: list
+    scale: Any
+    value: Callable
+    run: Callable
+
+
+class TensorFlow:
+    """Steps of the TensorFlow backend: XLA, plain graph, eager."""
+
+    apply = "apply"
+
+    def __init__(self):
+        self._tf = importlib.import_module("tensorflow")
+        self._end_of_data = (StopIteration, self._tf.errors.OutOfRangeError)
+
+    def as_call(self, optimizer, apply, grads, trainable_variables=None):
+        """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
+        variables, grads = list(trainable_variables or _built_for(optimizer)), [*grads]
+        return Call(
+            variables,
+            grads,
+            _scale(optimizer),
+            lambda variable: variable.value,
+            lambda: apply(grads, variables),
+        )
+
+    def capturing_step(self, train_step, observe):
+        """A `train_step` that returns `(logs, taken)`."""
+
+        def step(data):
+            return observe(train_step, data)
+
+        return step
+
+    def run_steps(self, function, args, count, receive):
+        """Runs up to `count` steps of one execution; returns what Keras expects."""
+        logs = None
+        for number in range(count):
+            try:
+                logs, taken = function(*args)
+            except self._end_of_data:
+                if number == 0:
+                    raise
+                break
+            receive(number, logs, taken)
+        return logs
+
+    def gradient(self, gradient, scale):
+        """The gradient dense and unscaled. Repeated sparse indices are summed."""
+        gradient = self._tf.convert_to_tensor(gradient)
+        return gradient if scale is None else gradient / scale
+
+    def read(self, value):
+        """The value at this moment, as a tensor that later updates leave alone."""
+        return self._tf.identity(value)
+
+
+class JAX:
+    """Steps of the JAX backend: state goes in and comes out, nothing is mutated."""
+
+    apply = "stateless_apply"
+
+    def as_call(self, optimizer, apply, optimizer_variables, grads, trainable_variables):
+        """The `Call` that `optimizer.stateless_apply(...)` is."""
+        variables = _built_for(optimizer)
+        values = dict(zip(map(id, variables), trainable_variables, strict=True))
+        state = list(zip(optimizer.variables, optimizer_variables, strict=True))
+        with keras.StatelessScope(state_mapping=state):
+            scale = _scale(optimizer)
+
+        def run():
+            result = apply(optimizer_variables, grads, trainable_variables)
+            values.update(zip(map(id, variables), result[0], strict=True))
+            return result
+
+        return Call(variables, grads, scale, lambda v: values[id(v)], run)
+
+    def capturing_step(self, train_step, observe):
+        """A `train_step` that returns `((logs, taken), state)`."""
+
+        def step(state, data):
+            (logs, state), taken = observe(train_step, state, data)
+            return (logs, taken), state
+
+        return step
+
+    def run_steps(self, function, args, count, receive):
+        """Runs up to `count` steps of one execution; returns what Keras expects."""
+        logs = None
+        state, iterator = args
+        for number in range(count):
+            try:
+                (logs, taken), state = function(state, iterator)
+            except StopIteration:
+                if number == 0:
+                    raise
+                break
+            receive(number, logs, taken)
+        return logs, state
+
+    def gradient(self, gradient, scale):
+        """The gradient, unscaled."""
+        return gradient if scale is None else gradient / scale
+
+    def read(self, value):
+        """The value: an array that nothing changes."""
+        return value
+
+
+class Torch:
+    """Steps of the PyTorch backend, which updates in place."""
+
+    apply = "apply"
+    as_call = TensorFlow.as_call
+    capturing_step = TensorFlow.capturing_step
+
+    def run_steps(self, function, args, count, receive):
+        """Runs the one step of an execution."""
+        logs, taken = function(*args)
+        receive(0, logs, taken)
+        return logs
+
+    def gradient(self, gradient, scale):
+        """The gradient dense and unscaled."""
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        return gradient if scale is None else gradient / scale
+
+    def read(self, value):
+        """A copy of the value."""
+        return value.detach().clone()
+
+
+def _scale(optimizer):
+    # By identity: 1.0 comes back as it went in where nothing is scaled.
+    one = 1.0
+    scale = optimizer.scale_loss(one)
+    return None if scale is one else scale
+
+
+def _built_for(optimizer):
+    return optimizer._trainable_variables
+
+
+_BACKENDS = {"tensorflow": TensorFlow, "jax": JAX, "torch": Torch}
+
+backend = _BACKENDS[keras.config.backend()]()

@@ -1,0 +1,316 @@
+"""`GradientRecorder`: when to record, for how long, and into what."""
+
+import functools
+import importlib.metadata
+import math
+import warnings
+
+import keras
+import numpy as np
+
+from hrcallbacks.selection import (
+    Cadence,
+    check_pattern,
+    select_variables,
+    unique_paths,
+)
+from hrcallbacks.storage import MemoryStore
+from hrcallbacks.train_step import ArmedStep, Probe
+
+# Records wait on the device until so many bytes, or so many of them, have come
+# together: one copy at a time would make each step wait for it.
+_PENDING_BYTES = 32 * 1024**2
+_PENDING_RECORDS = 512
+
+
+def _never_breaks_training(hook):
+    """Has an exception in a hook stop the recording instead of the training."""
+
+    @functools.wraps(hook)
+    def guarded(self, *args, **kwargs):
+        if self._stopped:
+            return
+        try:
+            hook(self, *args, **kwargs)
+        except Exception as error:
+            self._stop(error)
+
+    return guarded
+
+
+class GradientRecorder(keras.callbacks.Callback):
+    """Records the true training gradients and the weights of `model.fit`.
+
+    Which gradient: the one handed to the optimizer in that very step, not a second
+    computation of it. It is the gradient of the training loss, with regularizers and
+    sample and class weights, summed over replicas, unscaled under a
+    `LossScaleOptimizer`, and taken before clipping, accumulation and weight decay.
+    Sparse gradients are recorded dense. A variable that gets no gradient in a step
+    has NaN there, and False in `Recording.has_gradient`.
+
+    Training is not changed: with and without the recorder the model's weights, the
+    optimizer's state and the `History` are the same, and nothing of the recorder
+    stays in the model.
+
+    A recorder can be used again: a second `fit` of the same model appends to the
+    recording, and `step` goes on counting. `reset` starts anew.
+
+    Args:
+        variables: Which trainable variables to record: None for all, a glob or list
+            of globs on `Variable.path` (`"*/kernel"`; `*` also matches `/`), or a
+            `callable(variable) -> bool`.
+        gradients: `"raw"` for every element, or None to record no gradients.
+        weights: `"raw"` for every element, or None to record no weights.
+        record_freq: `"epoch"` for the last step of each epoch, an int n for every
+            n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
+        weights_at: Whether a record's weights are those `"after"` or `"before"` the
+            update that its gradient made.
+
+    Raises:
+        TypeError: If an argument is of no such kind.
+        ValueError: If an argument has no such value. When training begins: if the
+            model has no trainable variables, nothing matches `variables`, there is
+            no data, or the recorder holds records of another model.
+
+    Example:
+        >>> import keras
+        >>> import numpy as np
+        >>> x = np.linspace(0, 1, 8)[:, None]
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", loss="mse")
+        >>> recorder = GradientRecorder(record_freq=1)
+        >>> _ = model.fit(x, 2 * x, batch_size=4, callbacks=[recorder], verbose=0)
+        >>> recorder.recording.gradients[recorder.recording.paths[0]].shape
+        (2, 1, 1)
+    """
+
+    # Keras may run the one hook with a batch's logs, `on_train_batch_end`, in another
+    # thread; it only stores a number.
+    async_safe = True
+
+    def __init__(
+        self,
+        variables=None,
+        *,
+        gradients="raw",
+        weights="raw",
+        record_freq="epoch",
+        weights_at="after",
+    ):
+        super().__init__()
+        check_pattern(variables)
+        _check_choice("gradients", gradients, ("raw", None))
+        _check_choice("weights", weights, ("raw", None))
+        _check_choice("weights_at", weights_at, ("after", "before"))
+        if gradients is None and weights is None:
+            raise ValueError(
+                "gradients=None and weights=None leave nothing to record. "
+                "Use 'raw' for one of them."
+            )
+        self._variables = variables
+        self._gradients = gradients
+        self._weights = weights
+        self._cadence = Cadence(record_freq)
+        self._weights_at = weights_at
+        self.reset()
+
+    @property
+    def recording(self):
+        """The `Recording` so far: also during `fit`, and after one that broke off."""
+        # Of an epoch of unknown length, the last step is known only at its end.
+        if not (self._cadence.per_epoch and self._batches is None):
+            self._flush()
+        return self._store.recording()
+
+    def reset(self):
+        """Forgets what was recorded, and counts steps from 1 again."""
+        self._store = MemoryStore()
+        self._trained = None  # The model whose records these are.
+        self._probe = None
+        self._steps = 0  # Steps run before the current epoch.
+        self._batches = None  # Steps in each epoch, where that is known.
+        self._begin_fit()
+
+    def _begin_fit(self):
+        self._pending = []  # Records whose arrays are still on the device.
+        self._stopped = False
+        self._begin_epoch(0)
+
+    def _begin_epoch(self, epoch):
+        self._epoch = epoch
+        self._batch = 0  # Steps that Keras says have begun in this epoch.
+        self._ended = 0  # Steps that Keras says have ended in this epoch.
+        self._received = 0  # Steps that were captured in this epoch.
+        self._open_row = None  # This epoch's row, which lacks the epoch's metrics.
+
+    def _steps_in_epoch(self):
+        if self._counts_itself():
+            return self._received
+        return self._ended if self._batches is None else min(self._ended, self._batches)
+
+    def _counts_itself(self):
+        # Keras does not say how many steps the last execution of an epoch had.
+        return self._batches is None and self._current_model.steps_per_execution > 1
+
+    def set_model(self, model):
+        """Called by Keras with the model."""
+        super().set_model(model)
+        # Not `self.model`: under JAX, reading that copies the state back.
+        self._current_model = model
+
+    def on_train_begin(self, logs=None):
+        """Checks all that can be checked, before the first step."""
+        model = self._current_model
+        if len(self._store) and self._trained is not model:
+            raise ValueError(
+                f"This recorder holds {len(self._store)} records of another model, "
+                f"{self._trained.name!r}; now it is in fit of {model.name!r}. Use one "
+                "recorder for each model, or call recorder.reset() first."
+            )
+        if self.params.get("steps") == 0:
+            raise ValueError(
+                "There is no data to train on: an epoch has 0 steps. "
+                "Pass at least one sample to fit."
+            )
+        self._steps += self._steps_in_epoch() if self._trained else 0
+        self._batches = self.params.get("steps")
+        self._trained = model
+        self._begin_fit()
+        self._probe = Probe(
+            self._select,
+            gradients=self._gradients is not None,
+            weights_at=self._weights_at if self._weights else None,
+        )
+        # A model that Keras builds in its first step has no variables yet: there the
+        # probe selects once they exist, before the first update.
+        if model.built:
+            self._probe.variables(model)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts an epoch."""
+        self._steps += self._steps_in_epoch()
+        self._begin_epoch(epoch + 1)
+
+    @_never_breaks_training
+    def on_train_batch_begin(self, batch, logs=None):
+        """Arms the execution that comes, if one of its steps is to be recorded."""
+        self._batch = batch
+        # With steps_per_execution, one call of the train function runs several steps.
+        end = batch + self._current_model.steps_per_execution
+        if self._batches is not None:
+            end = min(end, self._batches)
+        numbers = range(batch + 1, end + 1)
+        self._wanted = {n for n in numbers if self._wants(n)}
+        if self._wanted or self._counts_itself():
+            ArmedStep.arm(self._current_model, self._probe, self._receive)
+
+    def _wants(self, batch):
+        return self._cadence.wants(self._steps + batch, batch, self._batches)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the steps that ran."""
+        self._ended = batch + 1
+
+    @_never_breaks_training
+    def _receive(self, number, logs, taken):
+        """Takes one captured step."""
+        self._received += 1
+        batch = self._batch + number + 1
+        if batch not in self._wanted:
+            return
+        if self._cadence.per_epoch:
+            self._pending.clear()
+        row = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
+        self._pending.append((row, logs, taken))
+        if len(self._pending) * self._record_bytes >= _PENDING_BYTES:
+            self._flush()
+
+    @_never_breaks_training
+    def on_epoch_end(self, epoch, logs=None):
+        """Brings the epoch's records to the host, with the epoch's metrics."""
+        self._flush()
+        if self._cadence.per_epoch and self._open_row is not None:
+            self._open_row.update({k: v for k, v in logs.items() if k != "loss"})
+
+    def _flush(self):
+        while self._pending:
+            row, logs, taken = self._pending.pop(0)
+            loss = taken["loss"].get("loss", logs.get("loss", np.nan))
+            row["loss"] = _to_host(loss)
+            if self._cadence.per_epoch:
+                self._open_row = row
+            else:
+                logs = {k: _to_host(v) for k, v in logs.items() if k != "loss"}
+                row.update(logs)
+            arrays = {
+                quantity: {path: _to_host(t) for path, t in taken[quantity].items()}
+                for quantity in ("gradients", "weights")
+            }
+            self._store.append(row, arrays)
+
+    def _stop(self, error):
+        self._stopped = True
+        self._pending = []
+        self._store.attributes["complete"] = False
+        warnings.warn(
+            f"Recording stopped in epoch {self._epoch}: {error!r}. Training goes on; "
+            f"the {len(self._store)} records made until then are in "
+            "recorder.recording, which is marked incomplete.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def _select(self, trainable):
+        chosen = select_variables(self._variables, trainable)
+        specs = {path: (tuple(v.shape), _host_dtype(v)) for path, v in chosen.items()}
+        if self._gradients:
+            self._store.declare("gradients", specs)
+        if self._weights:
+            self._store.declare("weights", specs)
+        self._store.attributes = {"complete": True} | self._store.attributes
+        self._store.attributes.update(self._describe(trainable))
+        quantities = (self._gradients is not None) + (self._weights is not None)
+        size = sum(math.prod(s) * np.dtype(d).itemsize for s, d in specs.values())
+        self._record_bytes = max(quantities * size, _PENDING_BYTES // _PENDING_RECORDS)
+        return chosen
+
+    def _describe(self, trainable):
+        paths = unique_paths(trainable)
+        freq = self._cadence.record_freq
+        return {
+            "variables": [
+                (path, tuple(v.shape)) for path, v in zip(paths, trainable, strict=True)
+            ],
+            "record_freq": getattr(freq, "__qualname__", freq),
+            "weights_at": self._weights_at,
+            "optimizer": _describe_optimizer(self._current_model.optimizer),
+            "backend": keras.config.backend(),
+            "versions": {
+                name: importlib.metadata.version(name)
+                for name in ("hrcallbacks", "keras", "numpy")
+            },
+        }
+
+
+def _describe_optimizer(optimizer):
+    # A custom optimizer may have no config; it is recorded all the same.
+    try:
+        return keras.saving.serialize_keras_object(optimizer)
+    except Exception:
+        return {"class_name": type(optimizer).__name__, "config": None}
+
+
+def _host_dtype(variable):
+    # NumPy has no bfloat16; float32 holds each of its values.
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def _to_host(value):
+    array = keras.ops.convert_to_numpy(value)
+    return array.item() if array.ndim == 0 else array
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"Expected {name} to be one of {choices}. Received: {value!r}.")

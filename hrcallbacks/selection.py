@@ -1,0 +1,149 @@
+"""Which variables and which steps are recorded."""
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+def unique_paths(variables):
+    """Names each variable by its path, and repeated paths apart.
+
+    Keras lets two variables share a path (two layers given the same name). The
+    second becomes `path#2`, the third `path#3`.
+
+    Args:
+        variables: Keras variables, in the model's order.
+
+    Returns:
+        A list of distinct strings, one a variable.
+    """
+    seen = {}
+    paths = []
+    for variable in variables:
+        count = seen[variable.path] = seen.get(variable.path, 0) + 1
+        paths.append(variable.path if count == 1 else f"{variable.path}#{count}")
+    return paths
+
+
+def check_pattern(variables):
+    """Refuses a `variables` argument that is no selection at all.
+
+    Raises:
+        TypeError: If it is not None, a glob, globs, or a callable.
+        ValueError: If it is an empty list.
+    """
+    if variables is None or isinstance(variables, str) or callable(variables):
+        return
+    globs = list(variables) if isinstance(variables, Iterable) else [variables]
+    if not globs:
+        raise ValueError(
+            "variables=[] selects nothing. Use None for every trainable variable, "
+            "or a glob such as variables='*/kernel'."
+        )
+    if not all(isinstance(glob, str) for glob in globs):
+        raise TypeError(
+            "Expected `variables` to be None, a glob or a list of globs on "
+            "Variable.path, or a callable(variable) -> bool. "
+            f"Received: variables={variables!r} of type {type(variables).__name__}."
+        )
+
+
+def select_variables(variables, trainable):
+    """Picks the trainable variables to record.
+
+    Args:
+        variables: None for all, a glob or list of globs matched against the
+            variable's path (`*` also matches `/`), or a `callable(variable) -> bool`.
+        trainable: The model's trainable variables.
+
+    Returns:
+        A dict from path (see `unique_paths`) to variable, in the model's order.
+
+    Raises:
+        ValueError: If the model has no trainable variables, or a glob or the
+            callable matches none of them.
+    """
+    named = dict(zip(unique_paths(trainable), trainable, strict=True))
+    if not named:
+        raise ValueError(
+            "The model has no trainable variables, so there are no gradients to "
+            "record. Add a layer with weights, or set layer.trainable = True and "
+            "compile() again."
+        )
+    if variables is None:
+        return named
+    if callable(variables):
+        chosen = {path: v for path, v in named.items() if variables(v)}
+        if not chosen:
+            raise _nothing_matches(variables, named)
+        return chosen
+    globs = [variables] if isinstance(variables, str) else list(variables)
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(path, glob) for path in named):
+            raise _nothing_matches(glob, named)
+    return {
+        path: v
+        for path, v in named.items()
+        if any(fnmatch.fnmatchcase(path, glob) for glob in globs)
+    }
+
+
+def _nothing_matches(pattern, named):
+    return ValueError(
+        f"No trainable variable matches variables={pattern!r}. "
+        f"The model has: {list(named)}. Try variables='*/{_last_name(named)}'."
+    )
+
+
+def _last_name(named):
+    names = [path.rsplit("/", 1)[-1] for path in named]
+    return "kernel" if "kernel" in names else names[0]
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """Which steps are recorded.
+
+    Attributes:
+        record_freq: `"epoch"` for the last step of each epoch, an int n for every
+            n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
+    """
+
+    record_freq: int | str | Callable[[int], bool] = "epoch"
+
+    def __post_init__(self):
+        """Refuses what is no cadence, when the recorder is made."""
+        freq = self.record_freq
+        if freq == "epoch" or callable(freq):
+            return
+        if isinstance(freq, bool) or not isinstance(freq, int):
+            raise TypeError(
+                "Expected record_freq='epoch', an int n (every n-th step), or a "
+                f"callable(step) -> bool. Received: record_freq={freq!r}."
+            )
+        if freq < 1:
+            raise ValueError(
+                f"record_freq must be at least 1. Received: record_freq={freq}. Use "
+                "record_freq=1 for every step, record_freq='epoch' for the last step "
+                "of each epoch."
+            )
+
+    @property
+    def per_epoch(self):
+        """Whether one record an epoch is made, of its last step."""
+        return self.record_freq == "epoch"
+
+    def wants(self, step, batch, batches):
+        """Whether a step is to be recorded.
+
+        Args:
+            step: Number of the step in the run, from 1.
+            batch: Number of the step in its epoch, from 1.
+            batches: How many steps the epoch has, or None where that is not known.
+                Each step may then be the epoch's last, and is wanted.
+        """
+        if self.per_epoch:
+            return batches is None or batch == batches
+        if callable(self.record_freq):
+            return bool(self.record_freq(step))
+        return step % self.record_freq == 0

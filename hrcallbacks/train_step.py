@@ -1,0 +1,277 @@
+"""The capturing train step: how gradients leave a compiled training step.
+
+Nothing is recomputed. A capturing `train_step` runs the model's own, watches what is
+handed to `optimizer.apply`, and returns it beside the logs. Keras compiles that step
+into a second train function (`make_train_function(force=True)`); the plain one stays
+as Keras made it, and runs every step that is not recorded. For a step that is, an
+`ArmedStep` stands in for `model.train_function` during that one call. Between two
+calls the model, its optimizer and its metrics hold nothing of ours.
+"""
+
+import contextlib
+import functools
+import threading
+
+import keras
+
+from hrcallbacks.backends import backend
+
+_MISSING = object()
+# `.observation`: what the train step running in this thread is seen to do. With
+# tf.distribute each replica runs its step in a thread of its own.
+_thread = threading.local()
+
+
+class Probe:
+    """What one recorder wants out of a step.
+
+    Args:
+        select: Called once with the model's trainable variables, as soon as they
+            exist; gives those to record, as a dict from path to variable.
+        gradients: Whether to take gradients.
+        weights_at: `"before"` or `"after"` the update, or None to take no weights.
+    """
+
+    def __init__(self, select, *, gradients=True, weights_at="after"):
+        self.gradients = gradients
+        self.weights_at = weights_at
+        self.compiled = {}
+        self._select = select
+        self._variables = None
+
+    def variables(self, model):
+        """The variables to record: a dict from path to variable."""
+        if self._variables is None:
+            self._variables = self._select(model.trainable_variables)
+        return self._variables
+
+
+class Observation:
+    """What one call of the train step handed to its optimizers.
+
+    Args:
+        model: The model being trained.
+        probes: The `Probe`s to take for.
+
+    Attributes:
+        taken: One dict a probe: `"gradients"` and `"weights"`, dicts of tensors by
+            path, and `"loss"`, a dict that is empty where no loss was seen.
+    """
+
+    def __init__(self, model, probes):
+        self.taken = [{"gradients": {}, "weights": {}, "loss": {}} for _ in probes]
+        self._model = model
+        self._probes = probes
+        self._inside = False
+
+    @contextlib.contextmanager
+    def active(self):
+        """Watches what happens in this thread."""
+        _thread.observation = self
+        try:
+            yield
+        finally:
+            _thread.observation = None
+
+    def see_loss(self, loss):
+        """Takes the loss of this batch."""
+        for taken in self.taken:
+            taken["loss"]["loss"] = backend.read(loss)
+
+    def see_call(self, call):
+        """Runs an optimizer's call, and takes what it was given and what it did.
+
+        An optimizer that calls another one, as a `LossScaleOptimizer` its inner one,
+        is seen once, from outside.
+        """
+        if self._inside:
+            return call.run()
+        self._take_gradients(call)
+        self._take_weights("before", call)
+        self._inside = True
+        try:
+            result = call.run()
+        finally:
+            self._inside = False
+        self._take_weights("after", call)
+        return result
+
+    def _take_gradients(self, call):
+        for index, (probe, taken, path) in self._rows(call):
+            gradient = call.grads[index]
+            # A variable without gradient is left out: None cannot leave a graph.
+            if probe.gradients and gradient is not None:
+                gradient = backend.gradient(gradient, call.scale)
+                taken["gradients"][path] = backend.read(gradient)
+
+    def _take_weights(self, moment, call):
+        for index, (probe, taken, path) in self._rows(call):
+            if probe.weights_at == moment:
+                value = call.value(call.variables[index])
+                taken["weights"][path] = backend.read(value)
+
+    def _rows(self, call):
+        places = {id(v): index for index, v in enumerate(call.variables)}
+        for probe, taken in zip(self._probes, self.taken, strict=True):
+            for path, variable in probe.variables(self._model).items():
+                if id(variable) in places:
+                    yield places[id(variable)], (probe, taken, path)
+
+
+class ArmedStep:
+    """Stands in for `model.train_function` during one execution.
+
+    Called, it puts the plain train function back before it does anything else.
+    Recorders that want the same execution share it: one compiled step serves all.
+    """
+
+    def __init__(self, model, plain):
+        self._model = model
+        self._plain = plain
+        self._fit = _fit_of(model)
+        self._listeners = []
+
+    @classmethod
+    def arm(cls, model, probe, receive):
+        """Has the next execution of `model.train_function` record.
+
+        Args:
+            model: A `keras.Model` in `fit`.
+            probe: A `Probe`.
+            receive: Called after each step of that execution with the step's number
+                in it, from 0, its logs, and what the probe took; all on the device.
+        """
+        armed = model.train_function
+        if isinstance(armed, cls) and armed._is_stale():
+            armed = armed._plain
+        if not isinstance(armed, cls):
+            armed = cls(model, plain=armed)
+            vars(model)["train_function"] = armed
+        armed._listeners.append((probe, receive))
+
+    def __call__(self, *args):
+        """Runs one execution, step by step, with the capturing train function."""
+        vars(self._model)["train_function"] = self._plain
+        if self._is_stale():
+            return self._plain(*args)
+        function, stand_ins = self._capturing()
+        count = self._model.steps_per_execution
+        with _replaced(stand_ins):
+            return backend.run_steps(function, args, count, self._receive)
+
+    def _is_stale(self):
+        # An exception in another callback can end a fit between arming and calling.
+        return _fit_of(self._model) is not self._fit
+
+    def _capturing(self):
+        probes = [probe for probe, _ in self._listeners]
+        cache = probes[0].compiled
+        if cache.get("plain") is not self._plain:  # Compiled anew: a new step.
+            cache.clear()
+            cache["plain"] = self._plain
+        key = tuple(probes)
+        if key not in cache:
+            cache[key] = make_capturing_function(self._model, probes)
+        return cache[key]
+
+    def _receive(self, number, logs, taken):
+        for (_, receive), of_probe in zip(self._listeners, taken, strict=True):
+            receive(number, logs, of_probe)
+
+
+def make_capturing_function(model, probes):
+    """A train function whose steps return `(logs, taken)` in place of the logs.
+
+    Args:
+        model: A compiled `keras.Model`.
+        probes: The `Probe`s to take for.
+
+    Returns:
+        The function, of Keras' own making, and the attributes that have to stand on
+        the model, its optimizers and its loss metric while it runs, as a list of
+        `(object, name, value)`.
+    """
+
+    def observe(train_step, *args):
+        observation = Observation(model, probes)
+        with observation.active():
+            outputs = train_step(*args)
+        return outputs, tuple(observation.taken)
+
+    step = backend.capturing_step(model.train_step, observe)
+    stand_ins = [
+        (model, "train_step", step),
+        # Keras returns the outputs of an execution's last step alone.
+        (model, "steps_per_execution", 1),
+        *_watchers(model),
+    ]
+    with _replaced([*stand_ins, (model, "train_function", None)]):
+        model.make_train_function(force=True)
+        return model.train_function, stand_ins
+
+
+def _watchers(model):
+    for optimizer in _optimizers(model):
+        apply = getattr(optimizer, backend.apply)
+        yield optimizer, backend.apply, _watched_apply(optimizer, apply)
+    for metric in model.metrics:
+        if metric.name == "loss":
+            yield metric, "update_state", _watched_update_state(metric.update_state)
+
+
+def _watched_apply(optimizer, apply):
+    @functools.wraps(apply)
+    def watched(*args, **kwargs):
+        observation = getattr(_thread, "observation", None)
+        if observation is None:
+            return apply(*args, **kwargs)
+        return observation.see_call(backend.as_call(optimizer, apply, *args, **kwargs))
+
+    return watched
+
+
+def _watched_update_state(update_state):
+    @functools.wraps(update_state)
+    def watched(loss, *args, **kwargs):
+        observation = getattr(_thread, "observation", None)
+        if observation is not None:
+            observation.see_loss(loss)
+        return update_state(loss, *args, **kwargs)
+
+    return watched
+
+
+def _optimizers(model):
+    """Every optimizer that the model holds, also in a list or dict, each once."""
+    held = []
+    for value in vars(model).values():
+        if isinstance(value, dict):
+            held.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            held.extend(value)
+        else:
+            held.append(value)
+    optimizers = (o for o in held if isinstance(o, keras.optimizers.Optimizer))
+    return list({id(o): o for o in optimizers}.values())
+
+
+def _fit_of(model):
+    # Each fit makes a History of its own, and gives it to the model.
+    return getattr(model, "history", None)
+
+
+@contextlib.contextmanager
+def _replaced(attributes):
+    """Sets instance attributes past Keras' trackers, and puts back what was there."""
+    before = []
+    try:
+        for owner, name, value in attributes:
+            before.append((vars(owner), name, vars(owner).get(name, _MISSING)))
+            vars(owner)[name] = value
+        yield
+    finally:
+        for attributes_of, name, value in reversed(before):
+            if value is _MISSING:
+                attributes_of.pop(name, None)
+            else:
+                attributes_of[name] = value
