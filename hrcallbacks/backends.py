@@ -1,6 +1,7 @@
 """What differs between Keras' backends when a training step is watched."""
 
 import importlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,6 @@ class TensorFlow:
 
     def __init__(self):
         self._tf = importlib.import_module("tensorflow")
-        self._end_of_data = (StopIteration, self._tf.errors.OutOfRangeError)
 
     def as_call(self, optimizer, apply, grads, trainable_variables=None):
         """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
@@ -57,16 +57,26 @@ class TensorFlow:
 
     def run_steps(self, function, args, count, receive):
         """Runs up to `count` steps of one execution; returns what Keras expects."""
+        (iterator,) = args
         logs = None
         for number in range(count):
-            try:
-                logs, taken = function(*args)
-            except self._end_of_data:
+            # Of several steps, each gets its batch from here: a compiled step that
+            # asks for data that is not there has counted the step by then.
+            step_args = args if count == 1 else self._next_batch(iterator)
+            if not step_args:
                 if number == 0:
-                    raise
+                    raise StopIteration
                 break
+            logs, taken = function(*step_args)
             receive(number, logs, taken)
         return logs
+
+    def _next_batch(self, iterator):
+        """Arguments for one step on the next batch; empty at the end of the data."""
+        if not hasattr(iterator, "get_next_as_optional"):
+            return [[data] for data in itertools.islice(iterator, 1)]
+        optional = iterator.get_next_as_optional()
+        return [[optional.get_value()]] if optional.has_value() else []
 
     def gradient(self, gradient, scale):
         """The gradient dense and unscaled. Repeated sparse indices are summed."""

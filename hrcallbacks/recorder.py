@@ -1,5 +1,6 @@
 """`GradientRecorder`: when to record, for how long, and into what."""
 
+import contextlib
 import functools
 import importlib.metadata
 import math
@@ -181,8 +182,8 @@ class GradientRecorder(keras.callbacks.Callback):
             gradients=self._gradients is not None,
             weights_at=self._weights_at if self._weights else None,
         )
-        # A model that Keras builds in its first step has no variables yet: there the
-        # probe selects once they exist, before the first update.
+        # A model that Keras builds in its first step has no variables yet: its first
+        # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
             self._probe.variables(model)
 
@@ -201,7 +202,7 @@ class GradientRecorder(keras.callbacks.Callback):
             end = min(end, self._batches)
         numbers = range(batch + 1, end + 1)
         self._wanted = {n for n in numbers if self._wants(n)}
-        if self._wanted or self._counts_itself():
+        if self._wanted or self._counts_itself() or not self._probe.is_resolved:
             ArmedStep.arm(self._current_model, self._probe, self._receive)
 
     def _wants(self, batch):
@@ -250,6 +251,8 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _stop(self, error):
         self._stopped = True
+        with contextlib.suppress(Exception):
+            self._flush()
         self._pending = []
         self._store.attributes["complete"] = False
         warnings.warn(

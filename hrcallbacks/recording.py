@@ -3,16 +3,19 @@
 Works on NumPy and pandas alone: reading a recording needs no Keras backend.
 """
 
-import fnmatch
 import html
 import math
 from collections.abc import Mapping
 
 from hrcallbacks import tables
+from hrcallbacks.selection import matches
 
 
 class Arrays(Mapping):
     """Arrays by path, each made when first asked for.
+
+    The end of a path will do where it fits one alone: `"hidden/kernel"` for
+    `"sequential_3/hidden/kernel"`.
 
     Args:
         make: Called with a path, gives its array, of shape `(records, *shape)`.
@@ -28,14 +31,21 @@ class Arrays(Mapping):
 
     def __getitem__(self, path):
         """The array of one path."""
-        if path not in self._paths:
-            raise KeyError(
-                f"No {self._quantity} were recorded for {path!r}. "
-                f"There are: {self._paths}."
-            )
+        path = self._find(path)
         if path not in self._made:
             self._made[path] = self._make(path)
         return self._made[path]
+
+    def _find(self, path):
+        if path in self._paths:
+            return path
+        found = [p for p in self._paths if p.endswith(f"/{path}")]
+        if len(found) != 1:
+            raise KeyError(
+                f"{path!r} names {'several' if found else 'none'} of the recorded "
+                f"{self._quantity}. There are: {found or self._paths}."
+            )
+        return found[0]
 
     def __iter__(self):
         """The paths, in the model's order."""
@@ -46,8 +56,12 @@ class Arrays(Mapping):
         return len(self._paths)
 
     def __contains__(self, path):
-        """Whether a path was recorded; makes no array."""
-        return path in self._paths
+        """Whether a path is there; makes no array."""
+        try:
+            self._find(path)
+        except KeyError:
+            return False
+        return True
 
     def __repr__(self):
         """Names the paths."""
@@ -145,7 +159,7 @@ class Recording:
         if variables is None:
             return paths
         globs = [variables] if isinstance(variables, str) else list(variables)
-        chosen = [p for p in paths if any(fnmatch.fnmatchcase(p, g) for g in globs)]
+        chosen = [p for p in paths if any(matches(p, g) for g in globs)]
         if not chosen:
             raise ValueError(
                 f"No recorded variable matches variables={variables!r}. "

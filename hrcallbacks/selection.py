@@ -25,6 +25,19 @@ def unique_paths(variables):
     return paths
 
 
+def matches(path, glob):
+    """Whether a glob matches a path, or what follows one of the path's slashes.
+
+    A path begins with the model's name, which Keras counts up (`sequential_3`), so
+    `"hidden/*"` is to match `"sequential_3/hidden/kernel"`. `*` also matches `/`.
+
+    Example:
+        >>> matches("sequential_3/hidden/kernel", "hidden/*")
+        True
+    """
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in (glob, f"*/{glob}"))
+
+
 def check_pattern(variables):
     """Refuses a `variables` argument that is no selection at all.
 
@@ -52,8 +65,8 @@ def select_variables(variables, trainable):
     """Picks the trainable variables to record.
 
     Args:
-        variables: None for all, a glob or list of globs matched against the
-            variable's path (`*` also matches `/`), or a `callable(variable) -> bool`.
+        variables: None for all, a glob or list of globs on the variable's path (see
+            `matches`), or a `callable(variable) -> bool`.
         trainable: The model's trainable variables.
 
     Returns:
@@ -79,12 +92,12 @@ def select_variables(variables, trainable):
         return chosen
     globs = [variables] if isinstance(variables, str) else list(variables)
     for glob in globs:
-        if not any(fnmatch.fnmatchcase(path, glob) for path in named):
+        if not any(matches(path, glob) for path in named):
             raise _nothing_matches(glob, named)
     return {
         path: v
         for path, v in named.items()
-        if any(fnmatch.fnmatchcase(path, glob) for glob in globs)
+        if any(matches(path, glob) for glob in globs)
     }
 
 

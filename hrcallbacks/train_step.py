@@ -39,6 +39,11 @@ class Probe:
         self._select = select
         self._variables = None
 
+    @property
+    def is_resolved(self):
+        """Whether the variables are known."""
+        return self._variables is not None
+
     def variables(self, model):
         """The variables to record: a dict from path to variable."""
         if self._variables is None:

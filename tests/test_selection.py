@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrcallbacks.selection import Cadence, matches, select_variables, unique_paths
+
+
+class Variable:
+    def __init__(self, path):
+        self.path = path
+
+
+MODEL = [
+    Variable(path)
+    for path in ("net/hidden/kernel", "net/hidden/bias", "net/output/kernel")
+]
+
+
+def selected(pattern):
+    return list(select_variables(pattern, MODEL))
+
+
+def test_none_selects_every_variable():
+    assert selected(None) == [v.path for v in MODEL]
+
+
+def test_glob_selects_by_path_across_slashes():
+    assert selected("*/kernel") == ["net/hidden/kernel", "net/output/kernel"]
+
+
+def test_glob_need_not_name_the_model():
+    assert selected("hidden/*") == ["net/hidden/kernel", "net/hidden/bias"]
+
+
+def test_list_of_globs_selects_the_union_in_the_models_order():
+    assert selected(["output/*", "*/bias"]) == ["net/hidden/bias", "net/output/kernel"]
+
+
+def test_callable_selects_by_variable():
+    assert selected(lambda v: v is MODEL[1]) == ["net/hidden/bias"]
+
+
+@pytest.mark.parametrize("pattern", ["*/gamma", ["*/kernel", "*/gamma"]])
+def test_unmatched_pattern_lists_the_paths(pattern):
+    with pytest.raises(ValueError, match=r"'\*/gamma'.*net/hidden/bias.*Try"):
+        selected(pattern)
+
+
+def test_callable_that_selects_nothing_lists_the_paths():
+    with pytest.raises(ValueError, match="No trainable variable.*net/hidden/bias"):
+        selected(lambda v: False)
+
+
+def test_model_without_trainable_variables_is_refused():
+    with pytest.raises(ValueError, match="no trainable variables"):
+        select_variables(None, [])
+
+
+def test_colliding_paths_are_told_apart():
+    twins = [Variable("a/kernel"), Variable("b"), Variable("a/kernel")]
+    assert unique_paths(twins) == ["a/kernel", "b", "a/kernel#2"]
+    assert list(select_variables("*/kernel*", twins).values()) == [twins[0], twins[2]]
+
+
+@given(st.text("ab/", min_size=1))
+def test_a_path_matches_itself_and_star(path):
+    assert matches(path, path)
+    assert matches(path, "*")
+
+
+@pytest.mark.parametrize("freq", [0, -3])
+def test_frequency_below_one_is_refused(freq):
+    with pytest.raises(ValueError, match=f"at least 1.*record_freq={freq}"):
+        Cadence(freq)
+
+
+@pytest.mark.parametrize("freq", [True, 1.5, None, "batch"])
+def test_other_frequencies_are_refused(freq):
+    with pytest.raises(TypeError, match="Expected record_freq='epoch', an int"):
+        Cadence(freq)
+
+
+def test_int_wants_every_nth_step_of_the_run():
+    cadence = Cadence(3)
+    assert [s for s in range(1, 10) if cadence.wants(s, 1, 10)] == [3, 6, 9]
+
+
+def test_epoch_wants_its_last_step_and_any_where_that_is_unknown():
+    cadence = Cadence("epoch")
+    assert [b for b in range(1, 6) if cadence.wants(b, b, 5)] == [5]
+    assert [b for b in range(1, 6) if cadence.wants(b, b, None)] == [1, 2, 3, 4, 5]
+
+
+def test_callable_is_asked_with_the_step():
+    cadence = Cadence(lambda step: step in {2, 8})
+    assert [s for s in range(1, 10) if cadence.wants(s, 1, 10)] == [2, 8]
