@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Silences its notice.
 
 import keras
 import matplotlib.pyplot as plt
@@ -143,12 +144,10 @@ def deviations(rate):
 
 def report(rate):
     """Prints a table and how far it lies from the published one."""
+    table = published_layout(rate).set_index("epoch").rename_axis(None)
+    table.columns.name = "epoch"  # In the header's corner, above the epochs.
     print(f"\nLearning rate {rate}\n")
-    print(
-        published_layout(rate).to_string(
-            index=False, float_format="%.6f", line_width=100
-        )
-    )
+    print(table.to_string(float_format="%.6f", line_width=100))
     difference = deviations(rate).to_numpy()
     print(
         f"\nDeviation from the published table, {difference.size} numbers: "

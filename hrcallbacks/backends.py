@@ -93,7 +93,9 @@ class JAX:
 
     apply = "stateless_apply"
 
-    def as_call(self, optimizer, apply, optimizer_variables, grads, trainable_variables):
+    def as_call(
+        self, optimizer, apply, optimizer_variables, grads, trainable_variables
+    ):
         """The `Call` that `optimizer.stateless_apply(...)` is."""
         variables = _built_for(optimizer)
         values = dict(zip(map(id, variables), trainable_variables, strict=True))

@@ -128,6 +128,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._store = MemoryStore()
         self._trained = None  # The model whose records these are.
         self._probe = None
+        self._trainable = None
         self._steps = 0  # Steps run before the current epoch.
         self._batches = None  # Steps in each epoch, where that is known.
         self._begin_fit()
@@ -177,11 +178,15 @@ class GradientRecorder(keras.callbacks.Callback):
         self._batches = self.params.get("steps")
         self._trained = model
         self._begin_fit()
-        self._probe = Probe(
-            self._select,
-            gradients=self._gradients is not None,
-            weights_at=self._weights_at if self._weights else None,
-        )
+        trainable = [id(v) for v in model.trainable_variables]
+        if self._probe is None or trainable != self._trainable:
+            # Otherwise the steps compiled in an earlier fit will do.
+            self._trainable = trainable
+            self._probe = Probe(
+                self._select,
+                gradients=self._gradients is not None,
+                weights_at=self._weights_at if self._weights else None,
+            )
         # A model that Keras builds in its first step has no variables yet: its first
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
@@ -316,4 +321,6 @@ def _to_host(value):
 
 def _check_choice(name, value, choices):
     if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {choices}. Received: {value!r}.")
+        raise ValueError(
+            f"Expected {name} to be one of {choices}. Received: {value!r}."
+        )

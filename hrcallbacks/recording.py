@@ -214,4 +214,6 @@ def _count(number, noun):
 
 def _check_choice(name, value, choices):
     if value not in choices:
-        raise ValueError(f"Expected {name} to be one of {choices}. Received: {value!r}.")
+        raise ValueError(
+            f"Expected {name} to be one of {choices}. Received: {value!r}."
+        )

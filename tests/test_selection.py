@@ -47,7 +47,7 @@ def test_unmatched_pattern_lists_the_paths(pattern):
 
 
 def test_callable_that_selects_nothing_lists_the_paths():
-    with pytest.raises(ValueError, match="No trainable variable.*net/hidden/bias"):
+    with pytest.raises(ValueError, match=r"No trainable variable.*net/hidden/bias"):
         selected(lambda v: False)
 
 
