@@ -24,7 +24,10 @@ class MeanOutput(keras.metrics.Mean):
     def __init__(self, name="output", dtype=None):
         super().__init__(name=name, dtype=dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    # Mean takes values alone; a metric of `compile` is called with targets and outputs.
+    def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, y_true, y_pred, sample_weight=None
+    ):
         """Adds one batch of outputs.
 
         Args:

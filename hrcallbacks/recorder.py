@@ -5,6 +5,7 @@ import functools
 import importlib.metadata
 import math
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -126,8 +127,8 @@ class GradientRecorder(keras.callbacks.Callback):
     def reset(self):
         """Forgets what was recorded, and counts steps from 1 again."""
         self._store = MemoryStore()
-        self._trained = None  # The model whose records these are.
-        self._probe = None
+        self._trained: Any = None  # The model whose records these are.
+        self._probe: Any = None
         self._trainable = None
         self._steps = 0  # Steps run before the current epoch.
         self._batches = None  # Steps in each epoch, where that is known.
@@ -169,13 +170,14 @@ class GradientRecorder(keras.callbacks.Callback):
                 f"{self._trained.name!r}; now it is in fit of {model.name!r}. Use one "
                 "recorder for each model, or call recorder.reset() first."
             )
-        if self.params.get("steps") == 0:
+        batches = (self.params or {}).get("steps")
+        if batches == 0:
             raise ValueError(
                 "There is no data to train on: an epoch has 0 steps. "
                 "Pass at least one sample to fit."
             )
         self._steps += self._steps_in_epoch() if self._trained else 0
-        self._batches = self.params.get("steps")
+        self._batches = batches
         self._trained = model
         self._begin_fit()
         trainable = [id(v) for v in model.trainable_variables]
@@ -236,7 +238,8 @@ class GradientRecorder(keras.callbacks.Callback):
         """Brings the epoch's records to the host, with the epoch's metrics."""
         self._flush()
         if self._cadence.per_epoch and self._open_row is not None:
-            self._open_row.update({k: v for k, v in logs.items() if k != "loss"})
+            metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
+            self._open_row.update(metrics)
 
     def _flush(self):
         while self._pending:
@@ -315,7 +318,7 @@ def _host_dtype(variable):
 
 
 def _to_host(value):
-    array = keras.ops.convert_to_numpy(value)
+    array: Any = keras.ops.convert_to_numpy(value)
     return array.item() if array.ndim == 0 else array
 
 

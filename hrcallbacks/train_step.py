@@ -32,12 +32,14 @@ class Probe:
         weights_at: `"before"` or `"after"` the update, or None to take no weights.
     """
 
-    def __init__(self, select, *, gradients=True, weights_at="after"):
+    def __init__(
+        self, select, *, gradients: bool = True, weights_at: str | None = "after"
+    ):
         self.gradients = gradients
         self.weights_at = weights_at
         self.compiled = {}
         self._select = select
-        self._variables = None
+        self._variables: dict | None = None
 
     @property
     def is_resolved(self):
@@ -151,12 +153,12 @@ class ArmedStep:
             armed = armed._plain
         if not isinstance(armed, cls):
             armed = cls(model, plain=armed)
-            vars(model)["train_function"] = armed
+            _attributes(model)["train_function"] = armed
         armed._listeners.append((probe, receive))
 
     def __call__(self, *args):
         """Runs one execution, step by step, with the capturing train function."""
-        vars(self._model)["train_function"] = self._plain
+        _attributes(self._model)["train_function"] = self._plain
         if self._is_stale():
             return self._plain(*args)
         function, stand_ins = self._capturing()
@@ -267,16 +269,22 @@ def _fit_of(model):
 
 @contextlib.contextmanager
 def _replaced(attributes):
-    """Sets instance attributes past Keras' trackers, and puts back what was there."""
+    """Sets attributes of instances, and puts back what was there."""
     before = []
     try:
         for owner, name, value in attributes:
-            before.append((vars(owner), name, vars(owner).get(name, _MISSING)))
-            vars(owner)[name] = value
+            own = _attributes(owner)
+            before.append((own, name, own.get(name, _MISSING)))
+            own[name] = value
         yield
     finally:
-        for attributes_of, name, value in reversed(before):
+        for own, name, value in reversed(before):
             if value is _MISSING:
-                attributes_of.pop(name, None)
+                own.pop(name, None)
             else:
-                attributes_of[name] = value
+                own[name] = value
+
+
+def _attributes(owner):
+    # Written to directly: a Keras object's __setattr__ tracks what it is given.
+    return owner.__dict__

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from hrcallbacks.backprop import (
     Parameters,
+    adam_step_size,
     backpropagate,
     heaviside,
     mse_gradients,
@@ -182,6 +183,8 @@ def test_heaviside_at_zero_decides_at_a_kink_alone(at_zero, gradient):
 def test_heaviside_at_zero_is_the_backends_value_by_default():
     parameters = ([[2.0]], [-1.0], [[3.0]], [0.0])
     assert mse_gradients(parameters, [0.5], [3.0]).b1 == 0
+    assert backpropagate(parameters, [0.5], [3.0]).d_b1 == 0
+    assert train(parameters, [0.5], [3.0], 0.1, 1)[0].gradients.b1 == 0
     assert heaviside(0.0) == 0
     assert heaviside([-1e-300, 0.0, -0.0, 1e-300], at_zero=1).tolist() == [0, 1, 1, 1]
 
@@ -191,7 +194,7 @@ def scalar_adam(parameters, x, y, learning_rate, epochs):
 
     The bias-corrected form of Kingma and Ba's algorithm 1; its epsilon is scaled by
     sqrt(1 - beta_2^t), so that it says the same as the form in which epsilon stands
-    outside the correction.
+    outside the correction. The corrections' powers are rounded to float32, as Keras'.
     """
     units = np.size(parameters[1])
     theta = [v for p in parameters for v in np.ravel(p).tolist()]
@@ -199,6 +202,7 @@ def scalar_adam(parameters, x, y, learning_rate, epochs):
     moments = [(0.0, 0.0)] * len(theta)
     history = []
     for t in range(1, epochs + 1):
+        power_1, power_2 = (np.float32(float(np.float32(b)) ** t) for b in (0.9, 0.999))
         w1, b1 = theta[:units], theta[units : 2 * units]
         w2, b2 = theta[2 * units : 3 * units], theta[-1]
         gradient = [0.0] * len(theta)
@@ -219,11 +223,29 @@ def scalar_adam(parameters, x, y, learning_rate, epochs):
             m = 0.9 * moments[j][0] + 0.1 * g
             v = 0.999 * moments[j][1] + 0.001 * g**2
             moments[j] = m, v
-            m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
-            epsilon = 1e-7 / math.sqrt(1 - 0.999**t)
+            m_hat, v_hat = m / (1 - float(power_1)), v / (1 - float(power_2))
+            epsilon = 1e-7 / math.sqrt(1 - float(power_2))
             theta[j] -= learning_rate * m_hat / (math.sqrt(v_hat) + epsilon)
         history.append((sum(outputs) / len(x), loss, gradient, list(theta)))
     return history
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_step_size_is_kerass_with_its_float32_rounding(steps):
+    keras = pytest.importorskip("keras")
+    variable = keras.Variable(0.0)
+    optimizer = keras.optimizers.Adam(0.1)
+    optimizer.build([variable])
+    expected, exact = 0.0, 0.0
+    for t in range(1, steps + 1):
+        optimizer.apply([keras.ops.ones(())])
+        # Constant gradients of 1 leave m = 1 - 0.9^t and v = 1 - 0.999^t.
+        m, v = 1 - 0.9**t, 1 - 0.999**t
+        expected -= adam_step_size(0.1, t) * m / (math.sqrt(v) + 1e-7)
+        exact -= 0.1 * math.sqrt(v) / m * m / (math.sqrt(v) + 1e-7)
+    moved = float(variable.value)
+    assert moved == pytest.approx(expected, rel=1e-6)
+    assert moved != pytest.approx(exact, rel=3e-6)
 
 
 def flat(parameters):
@@ -264,8 +286,9 @@ def test_step_holds_gradients_before_and_weights_after_its_update():
         expected = mse_gradients(before, [0.5], [0.0])
         np.testing.assert_array_equal(flat(step.gradients), flat(expected))
         assert step.loss == mse_by_hand(before, [0.5], [0.0])
-    # Adam's first step is the learning rate, against the sign of the gradient.
-    np.testing.assert_allclose(flat(first.parameters), [1.9, -0.1, 2.9, 0.9], rtol=1e-6)
+    # Adam's first step is the learning rate, against the sign of the gradient, but
+    # for the rounding that `adam_step_size` keeps.
+    np.testing.assert_allclose(flat(first.parameters), [1.9, -0.1, 2.9, 0.9], rtol=1e-5)
     assert flat(parameters).tolist() == [2, 0, 3, 1]
 
 

@@ -333,10 +333,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Redirection:
-    """Where https requests really go, and the hosts that they were meant for."""
+    """Where https requests really go; hosts and time-outs that they were given."""
 
     def __init__(self):
-        self.hosts = []
+        self.hosts, self.timeouts = [], []
         self.target = None
 
 
@@ -354,6 +354,7 @@ def redirection(monkeypatch, tmp_path_factory):
         address = urlsplit(request.url)
         assert address.scheme == "https"
         redirection.hosts.append(address.netloc)
+        redirection.timeouts.append(arguments["timeout"])
         request.url = f"http://{redirection.target}{address.path}"
         return send(adapter, request, **arguments | {"proxies": {}})
 
@@ -526,9 +527,10 @@ def test_refused_connection(redirection, tmp_path):
 
 
 @pytest.mark.parametrize("silent_after", [0, 100])
-def test_silent_server_is_a_timeout(server, tmp_path, silent_after):
+def test_silent_server_is_a_timeout(server, redirection, tmp_path, silent_after):
     server.body, server.silent_after = votable(**THREE), silent_after
     refuse(tmp_path, TimeoutError, r"within timeout=0\.3 s", rows=3, timeout=0.3)
+    assert redirection.timeouts == [0.3]
 
 
 @pytest.mark.parametrize(
