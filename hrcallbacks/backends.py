@@ -43,7 +43,7 @@ class TensorFlow:
             variables,
             grads,
             _scale(optimizer),
-            lambda variable: variable.value,
+            self._value,
             lambda: apply(grads, variables),
         )
 
@@ -78,14 +78,16 @@ class TensorFlow:
         optional = iterator.get_next_as_optional()
         return [[optional.get_value()]] if optional.has_value() else []
 
-    def gradient(self, gradient, scale):
-        """The gradient dense and unscaled. Repeated sparse indices are summed."""
-        gradient = self._tf.convert_to_tensor(gradient)
-        return gradient if scale is None else gradient / scale
+    def _value(self, variable):
+        return self._tf.identity(variable.value)
 
-    def read(self, value):
-        """The value at this moment, as a tensor that later updates leave alone."""
-        return self._tf.identity(value)
+    def dense(self, gradient):
+        """The gradient as a dense tensor: repeated sparse indices are summed."""
+        return self._tf.convert_to_tensor(gradient)
+
+    def kept(self, tensor):
+        """The tensor, so that it does not change any more."""
+        return tensor
 
 
 class JAX:
@@ -133,13 +135,13 @@ class JAX:
             receive(number, logs, taken)
         return logs, state
 
-    def gradient(self, gradient, scale):
-        """The gradient, unscaled."""
-        return gradient if scale is None else gradient / scale
+    def dense(self, gradient):
+        """The gradient: JAX has no sparse ones."""
+        return gradient
 
-    def read(self, value):
-        """The value: an array that nothing changes."""
-        return value
+    def kept(self, tensor):
+        """The tensor: JAX changes none."""
+        return tensor
 
 
 class Torch:
@@ -155,14 +157,16 @@ class Torch:
         receive(0, logs, taken)
         return logs
 
-    def gradient(self, gradient, scale):
-        """The gradient dense and unscaled."""
-        gradient = gradient.to_dense() if gradient.is_sparse else gradient
-        return gradient if scale is None else gradient / scale
+    def _value(self, variable):
+        return self.kept(variable.value)
 
-    def read(self, value):
-        """A copy of the value."""
-        return value.detach().clone()
+    def dense(self, gradient):
+        """The gradient as a dense tensor."""
+        return gradient.to_dense() if gradient.is_sparse else gradient
+
+    def kept(self, tensor):
+        """A copy of the tensor, which in-place operations leave alone."""
+        return tensor.detach().clone()
 
 
 def _scale(optimizer):

@@ -24,6 +24,12 @@ from hrcallbacks.train_step import ArmedStep, Probe
 _PENDING_BYTES = 32 * 1024**2
 _PENDING_RECORDS = 512
 
+_VERSIONS = {
+    "hrcallbacks": importlib.metadata.version("hrcallbacks"),
+    "keras": keras.__version__,
+    "numpy": np.__version__,
+}
+
 
 def _never_breaks_training(hook):
     """Has an exception in a hook stop the recording instead of the training."""
@@ -296,10 +302,7 @@ class GradientRecorder(keras.callbacks.Callback):
             "weights_at": self._weights_at,
             "optimizer": _describe_optimizer(self._current_model.optimizer),
             "backend": keras.config.backend(),
-            "versions": {
-                name: importlib.metadata.version(name)
-                for name in ("hrcallbacks", "keras", "numpy")
-            },
+            "versions": _VERSIONS,
         }
 
 

@@ -83,7 +83,7 @@ class Observation:
     def see_loss(self, loss):
         """Takes the loss of this batch."""
         for taken in self.taken:
-            taken["loss"]["loss"] = backend.read(loss)
+            taken["loss"]["loss"] = backend.kept(loss)
 
     def see_call(self, call):
         """Runs an optimizer's call, and takes what it was given and what it did.
@@ -108,14 +108,15 @@ class Observation:
             gradient = call.grads[index]
             # A variable without gradient is left out: None cannot leave a graph.
             if probe.gradients and gradient is not None:
-                gradient = backend.gradient(gradient, call.scale)
-                taken["gradients"][path] = backend.read(gradient)
+                gradient = backend.dense(gradient)
+                if call.scale is not None:
+                    gradient = gradient / call.scale
+                taken["gradients"][path] = backend.kept(gradient)
 
     def _take_weights(self, moment, call):
         for index, (probe, taken, path) in self._rows(call):
             if probe.weights_at == moment:
-                value = call.value(call.variables[index])
-                taken["weights"][path] = backend.read(value)
+                taken["weights"][path] = call.value(call.variables[index])
 
     def _rows(self, call):
         places = {id(v): index for index, v in enumerate(call.variables)}
