@@ -74,9 +74,9 @@ class TensorFlow:
     def _next_batch(self, iterator):
         """Arguments for one step on the next batch; empty at the end of the data."""
         if not hasattr(iterator, "get_next_as_optional"):
-            return [[data] for data in itertools.islice(iterator, 1)]
+            return [iter([data]) for data in itertools.islice(iterator, 1)]
         optional = iterator.get_next_as_optional()
-        return [[optional.get_value()]] if optional.has_value() else []
+        return [iter([optional.get_value()])] if optional.has_value() else []
 
     def _value(self, variable):
         return self._tf.identity(variable.value)

@@ -1,5 +1,6 @@
 """`GradientRecorder`: when to record, for how long, and into what."""
 
+import collections
 import contextlib
 import functools
 import importlib.metadata
@@ -148,14 +149,17 @@ class GradientRecorder(keras.callbacks.Callback):
     def _begin_epoch(self, epoch):
         self._epoch = epoch
         self._batch = 0  # Steps that Keras says have begun in this epoch.
-        self._ended = 0  # Steps that Keras says have ended in this epoch.
+        # Numbers of the steps that Keras says have ended in this epoch, the latest of
+        # them; in no order where Keras runs the hook in other threads.
+        self._ended = collections.deque([0], maxlen=1024)
         self._received = 0  # Steps that were captured in this epoch.
         self._open_row = None  # This epoch's row, which lacks the epoch's metrics.
 
     def _steps_in_epoch(self):
         if self._counts_itself():
             return self._received
-        return self._ended if self._batches is None else min(self._ended, self._batches)
+        ended = max(self._ended)
+        return ended if self._batches is None else min(ended, self._batches)
 
     def _counts_itself(self):
         # Keras does not say how many steps the last execution of an epoch had.
@@ -223,7 +227,9 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the steps that ran."""
-        self._ended = batch + 1
+        # Of several steps in one execution, Keras gives the last, an older one the first.
+        steps = self._current_model.steps_per_execution
+        self._ended.append(batch - batch % steps + steps)
 
     @_never_breaks_training
     def _receive(self, number, logs, taken):

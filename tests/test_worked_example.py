@@ -17,7 +17,10 @@ def weights_before(run):
     """The four parameters before each of the ten updates, in float64."""
     after = list(run.recording.weights.values())
     return [
-        [np.float64(p) for p in (run.initial if t == 0 else [w[t - 1] for w in after])]
+        [
+            p.astype(np.float64)
+            for p in (run.initial if t == 0 else [w[t - 1] for w in after])
+        ]
         for t in range(len(run.recording))
     ]
 
