@@ -5,12 +5,8 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 from hrcallbacks.recording import Recording
-from hrcallbacks.stars import (
-    download_catalog,
-    load_catalog,
-    load_published_table,
-    training_data,
-)
+from hrcallbacks.stars import load_catalog, load_published_table, training_data
+from hrcallbacks.vizier import download_catalog
 
 if TYPE_CHECKING:
     from hrcallbacks.metrics import MeanOutput

@@ -111,14 +111,15 @@ def backpropagate(parameters, x, y, heaviside_at_zero=0.0):
     Args:
         parameters: `(w1, b1, w2, b2)`, shapes `(1, H)`, `(H,)`, `(H, 1)`, `(1,)`.
         x: Inputs, shape `(N,)` or `(N, 1)`.
-        y: Targets, of the same length.
+        y: Targets, shape `(N,)` or `(N, 1)`.
         heaviside_at_zero: `H(0)` in equation (12).
 
     Returns:
         A `Derivation`, float64.
 
     Raises:
-        ValueError: If `x` and `y` differ in length or the shapes do not fit a
+        ValueError: If `x` or `y` is not of shape `(N,)` or `(N, 1)`, if they differ
+            in length or hold no sample, or if the parameters' shapes do not fit a
             1-H-1 network.
 
     Example:
@@ -259,10 +260,19 @@ def _as_float64(parameters):
 
 
 def _columns(x, y):
-    x = np.asarray(x, np.float64).reshape(-1, 1)
-    y = np.asarray(y, np.float64).reshape(-1, 1)
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if any(a.shape not in {(a.size,), (a.size, 1)} for a in (x, y)):
+        raise ValueError(
+            "Expected x and y of shape (N,) or (N, 1), one number a sample. "
+            f"Received shapes: x {x.shape} and y {y.shape}."
+        )
     if len(x) != len(y):
         raise ValueError(
             f"x and y must have the same length. Received: {len(x)} and {len(y)}."
         )
-    return x, y
+    if not len(x):
+        raise ValueError(
+            "Expected at least one sample. "
+            f"Received shapes: x {x.shape} and y {y.shape}."
+        )
+    return x.reshape(-1, 1), y.reshape(-1, 1)

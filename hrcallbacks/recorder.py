@@ -232,7 +232,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._ended.append(batch - batch % steps + steps)
 
     @_never_breaks_training
-    def _receive(self, number, logs, taken):
+    def _receive(self, number, logs, packed):
         """Takes one captured step."""
         self._received += 1
         batch = self._batch + number + 1
@@ -241,7 +241,7 @@ class GradientRecorder(keras.callbacks.Callback):
         if self._cadence.per_epoch:
             self._pending.clear()
         row = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
-        self._pending.append((row, logs, taken))
+        self._pending.append((row, logs, packed))
         if len(self._pending) * self._record_bytes >= _PENDING_BYTES:
             self._flush()
 
@@ -255,18 +255,16 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _flush(self):
         while self._pending:
-            row, logs, taken = self._pending.pop(0)
-            loss = taken["loss"].get("loss", logs.get("loss", np.nan))
+            row, logs, packed = self._pending.pop(0)
+            arrays = {"gradients": {}, "weights": {}, "loss": {}}
+            for (quantity, path), array in self._probe.packer.unpack(packed).items():
+                arrays[quantity][path] = array
+            loss = arrays.pop("loss").get("", logs.get("loss", np.nan))
             row["loss"] = _to_host(loss)
             if self._cadence.per_epoch:
                 self._open_row = row
             else:
-                logs = {k: _to_host(v) for k, v in logs.items() if k != "loss"}
-                row.update(logs)
-            arrays = {
-                quantity: {path: _to_host(t) for path, t in taken[quantity].items()}
-                for quantity in ("gradients", "weights")
-            }
+                row.update({k: _to_host(v) for k, v in logs.items() if k != "loss"})
             self._store.append(row, arrays)
 
     def _stop(self, error):

@@ -1,23 +1,19 @@
-"""The stars of the worked example: bundled, downloaded, prepared for training.
+"""The stars of the worked example: bundled or in a file, prepared for training.
 
-`load_catalog` and `download_catalog` give the same three columns: `Lum` (luminosity,
-solar luminosities), `BP-RP` (Gaia colour, mag) and `Teff` (effective temperature, K).
-`training_data` turns them into the network's input and target, and
-`load_published_table` gives what the published training made of them.
+`load_catalog`, as `download_catalog` of `hrcallbacks.vizier`, gives three columns:
+`Lum` (luminosity, solar luminosities), `BP-RP` (Gaia colour, mag) and `Teff`
+(effective temperature, K). `training_data` turns them into the network's input and
+target, and `load_published_table` gives what the published training made of them.
 """
 
 import math
-import os
-import secrets
-import tempfile
-import warnings
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-_COLUMNS = ["Lum", "BP-RP", "Teff"]
+COLUMNS = ["Lum", "BP-RP", "Teff"]
 _LOGARITHMS_OF = ["Lum", "Teff"]
 _PUBLISHED_RATES = (0.1, 0.3)
 
@@ -153,176 +149,6 @@ def load_published_table(learning_rate):
     )
 
 
-def download_catalog(
-    path="catalog.csv", *, rows=10_000, timeout=60, overwrite=False, server=None
-):
-    """Stars of Gaia DR2 from VizieR (I/345), kept in a CSV file.
-
-    Sends the query of the assignment: `Lum`, `BP-RP` and `Teff` of the first stars
-    with `Lum > 0` and `Teff > 0`. If the file exists, it is read and nothing is asked;
-    it appears only once it is whole. A download of today need not be the one that the
-    published tables were made from.
-
-    Args:
-        path: The CSV file. Its directory must exist.
-        rows: How many stars to ask for. Not looked at where the file exists.
-        timeout: Seconds to wait for the server to answer, or to go on answering.
-        overwrite: Download even if the file exists, and replace it.
-        server: Host name of a VizieR mirror. None: `astroquery.vizier.conf.server`.
-
-    Returns:
-        DataFrame as of `load_catalog(path)`.
-
-    Raises:
-        ImportError: If astroquery is not installed.
-        TimeoutError: If the server does not answer in time.
-        ConnectionError: If it cannot be reached, breaks off or answers with an error.
-        ValueError: If its answer is not a whole table of such stars, an argument is
-            out of range, or the file that exists is not a catalogue.
-        OSError: If the file cannot be written. Where the directory does not allow it,
-            this is found before anything is downloaded.
-    """
-    path = Path(path)
-    if not isinstance(rows, int | np.integer) or rows < 1:
-        raise ValueError(f"Expected rows: an int of 1 or more. Received: rows={rows!r}")
-    if not timeout > 0:
-        raise ValueError(f"Expected timeout: seconds > 0. Received: timeout={timeout}")
-    if server is not None and "/" in server:
-        raise ValueError(
-            "Expected server: a host name such as 'vizier.cds.unistra.fr'. "
-            f"Received: server={server!r}"
-        )
-    if path.is_file() and not overwrite:
-        return load_catalog(path)
-    _require_writable(path)
-    _write_whole(path, _query_vizier(rows, timeout, server))
-    # Read back, so that this call and the next one return the same numbers.
-    return load_catalog(path)
-
-
-def _query_vizier(rows, timeout, server):
-    try:
-        import requests
-        from astroquery import cache_conf
-        from astroquery.exceptions import TableParseError
-        from astroquery.vizier import Vizier, conf
-    except ImportError as error:
-        raise ImportError(
-            f"hr.download_catalog needs astroquery ({error}). Install it with: "
-            'pip install "hrcallbacks[stars]". hr.load_catalog(), the bundled '
-            "reconstruction, needs neither it nor a network."
-        ) from error
-
-    server = server or conf.server
-    vizier = Vizier(
-        columns=_COLUMNS,
-        column_filters={"Lum": " > 0", "Teff": " > 0"},
-        timeout=timeout,
-        vizier_server=server,
-        row_limit=int(rows),
-    )
-    asked = f"VizieR at {server} (catalogue I/345)"
-    try:
-        # astroquery would keep broken answers too and hand them out for a week.
-        with cache_conf.set_temp("cache_active", False), warnings.catch_warnings():
-            # It would only warn of a broken table, and parse it once more, leniently.
-            warnings.filterwarnings("error", message="VOTABLE parsing raised")
-            # Made at run time, by a decorator of astroquery's.
-            tables = vizier.get_catalogs("I/345")  # pyright: ignore[reportAttributeAccessIssue]
-    except requests.RequestException as error:
-        if _timed_out(error):
-            raise TimeoutError(
-                f"{asked} did not answer within timeout={timeout} s. "
-                f"Try a longer one. {_INSTEAD}"
-            ) from error
-        if error.response is not None:
-            status = f"{error.response.status_code} {error.response.reason}"
-            raise ConnectionError(
-                f"{asked} answered with HTTP status {status}. {_INSTEAD}"
-            ) from error
-        raise ConnectionError(
-            f"The connection to {asked} failed: {error}. {_INSTEAD}"
-        ) from error
-    except TableParseError as error:
-        raise ValueError(
-            f"The answer of {asked} is broken off or damaged: {error}. {_INSTEAD}"
-        ) from error
-    try:
-        return _stars_of(tables, rows, f"The answer of {asked}")
-    except ValueError as error:
-        raise ValueError(f"{error} {_INSTEAD}") from error
-
-
-_INSTEAD = (
-    "Nothing was written. Call hr.download_catalog again later, or with "
-    'server="..." for a mirror; or use hr.load_catalog(), the bundled reconstruction, '
-    "which needs no network."
-)
-
-
-def _timed_out(error):
-    import requests
-    import urllib3
-
-    # A server that falls silent halfway comes as a ConnectionError around the timeout.
-    causes = (error, *error.args)
-    kinds = (requests.Timeout, urllib3.exceptions.TimeoutError)
-    return any(isinstance(cause, kinds) for cause in causes)
-
-
-def _stars_of(tables, rows, source):
-    # astroquery leaves out tables without rows; None stands for no VOTable at all.
-    if tables is None:
-        raise ValueError(f"{source} is not a VOTable.")
-    if not tables:
-        raise ValueError(f"{source} holds no stars.")
-    table = tables[0]
-    _require_columns(table.colnames, _COLUMNS, source)
-    stars = table[_COLUMNS].to_pandas()
-    _checked(stars, source)
-    # Gaia DR2 has 77 million such stars: fewer than asked for is a part of an answer.
-    if len(stars) < rows:
-        raise ValueError(f"{source} holds {len(stars)} of the rows={rows} asked for.")
-    return stars
-
-
-def _require_writable(path):
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"Expected path: a CSV file to write. Received: the directory {str(path)!r}"
-            f". Nothing was downloaded. Try path={str(path / 'catalog.csv')!r}."
-        )
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"No file can be written in its directory ({error.strerror or error}). "
-            "Nothing was downloaded. Create the directory or choose another path",
-            str(path),
-        ) from error
-
-
-def _write_whole(path, stars):
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
-            stars.to_csv(file, index=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"The stars were downloaded but not written ({error.strerror or error}). "
-            "Make room or choose another path, and call hr.download_catalog again",
-            str(path),
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _bundled(name):
     return resources.files("hrcallbacks") / "data" / name
 
@@ -334,11 +160,24 @@ def _read_catalog(file, source):
     # Covers no columns, uneven rows and bytes that are not text.
     except ValueError as error:
         raise ValueError(f"{source} is not a CSV file: {error}.") from error
-    return _checked(catalog, source)
+    return checked_stars(catalog, source)
 
 
-def _checked(catalog, source):
-    _require_rows(catalog, _COLUMNS, source)
+def checked_stars(catalog, source):
+    """The three columns of `catalog`, float64, once they are found to be stars.
+
+    Args:
+        catalog: DataFrame; columns other than `COLUMNS` are left out.
+        source: What the catalogue came from, the first words of an error.
+
+    Returns:
+        DataFrame as of `load_catalog`.
+
+    Raises:
+        ValueError: If it lacks a column or has no rows, if a `Lum` or `Teff` is not
+            positive and finite, or a `BP-RP` neither missing nor finite.
+    """
+    _require_rows(catalog, COLUMNS, source)
     colour = _numbers(catalog["BP-RP"])
     gap = catalog["BP-RP"].isna().to_numpy()
     _require(gap | np.isfinite(colour), "BP-RP", "neither empty nor finite", source)
@@ -352,12 +191,17 @@ def _checked(catalog, source):
 
 
 def _require_rows(catalog, names, source):
-    _require_columns(list(catalog), names, source)
+    require_columns(list(catalog), names, source)
     if catalog.empty:
         raise ValueError(f"{source} has the columns {names} but no rows.")
 
 
-def _require_columns(columns, names, source):
+def require_columns(columns, names, source):
+    """Check that each of `names` is one of `columns`.
+
+    Raises:
+        ValueError: If one is missing. Its first words are `source`.
+    """
     missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(

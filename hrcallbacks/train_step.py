@@ -15,6 +15,7 @@ import threading
 import keras
 
 from hrcallbacks.backends import backend
+from hrcallbacks.packing import Packer
 
 _MISSING = object()
 # `.observation`: what the train step running in this thread is seen to do. With
@@ -38,6 +39,7 @@ class Probe:
         self.gradients = gradients
         self.weights_at = weights_at
         self.compiled = {}
+        self.packer = Packer()
         self._select = select
         self._variables: dict | None = None
 
@@ -61,15 +63,22 @@ class Observation:
         probes: The `Probe`s to take for.
 
     Attributes:
-        taken: One dict a probe: `"gradients"` and `"weights"`, dicts of tensors by
-            path, and `"loss"`, a dict that is empty where no loss was seen.
+        taken: One dict a probe, of tensors by `("gradients", path)`,
+            `("weights", path)` and `("loss", "")`; what was not seen is not in it.
     """
 
     def __init__(self, model, probes):
-        self.taken = [{"gradients": {}, "weights": {}, "loss": {}} for _ in probes]
+        self.taken = [{} for _ in probes]
         self._model = model
         self._probes = probes
         self._inside = False
+
+    def packed(self):
+        """What was taken, packed: one dict a probe."""
+        return tuple(
+            probe.packer.pack(taken)
+            for probe, taken in zip(self._probes, self.taken, strict=True)
+        )
 
     @contextlib.contextmanager
     def active(self):
@@ -83,7 +92,7 @@ class Observation:
     def see_loss(self, loss):
         """Takes the loss of this batch."""
         for taken in self.taken:
-            taken["loss"]["loss"] = backend.kept(loss)
+            taken["loss", ""] = backend.kept(loss)
 
     def see_call(self, call):
         """Runs an optimizer's call, and takes what it was given and what it did.
@@ -111,12 +120,12 @@ class Observation:
                 gradient = backend.dense(gradient)
                 if call.scale is not None:
                     gradient = gradient / call.scale
-                taken["gradients"][path] = backend.kept(gradient)
+                taken["gradients", path] = backend.kept(gradient)
 
     def _take_weights(self, moment, call):
         for index, (probe, taken, path) in self._rows(call):
             if probe.weights_at == moment:
-                taken["weights"][path] = call.value(call.variables[index])
+                taken["weights", path] = call.value(call.variables[index])
 
     def _rows(self, call):
         places = {id(v): index for index, v in enumerate(call.variables)}
@@ -147,7 +156,8 @@ class ArmedStep:
             model: A `keras.Model` in `fit`.
             probe: A `Probe`.
             receive: Called after each step of that execution with the step's number
-                in it, from 0, its logs, and what the probe took; all on the device.
+                in it, from 0, its logs, and what the probe's packer packed; all on
+                the device.
         """
         armed = model.train_function
         if isinstance(armed, cls) and armed._is_stale():
@@ -204,7 +214,7 @@ def make_capturing_function(model, probes):
         observation = Observation(model, probes)
         with observation.active():
             outputs = train_step(*args)
-        return outputs, tuple(observation.taken)
+        return outputs, observation.packed()
 
     step = backend.capturing_step(model.train_step, observe)
     stand_ins = [

@@ -1,6 +1,7 @@
 """Back-propagation: the closed form against finite differences and a scalar Adam."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -303,9 +304,12 @@ def test_one_dimensional_data_are_columns():
         np.testing.assert_array_equal(flat_data, columns)
 
 
-@pytest.mark.parametrize(
+every_function = pytest.mark.parametrize(
     "function", [backpropagate, mse_gradients, lambda p, x, y: train(p, x, y, 0.1, 1)]
 )
+
+
+@every_function
 def test_shapes_that_do_not_fit_are_named(function):
     parameters = ([[2.0, 1.0]], [0.0, 0.0], [[3.0], [1.0]], [1.0])
     with pytest.raises(ValueError, match=r"x and y .* Received: 3 and 2\."):
@@ -319,3 +323,24 @@ def test_shapes_that_do_not_fit_are_named(function):
     ):
         with pytest.raises(ValueError, match=rf"1-H-1.*Received shapes: \[{shapes}\]"):
             function(wrong, [1.0], [1.0])
+
+
+@every_function
+@pytest.mark.parametrize("shape", [(3, 2), (1, 3), (3, 1, 1), (), (0, 2), (3, 0)])
+def test_data_that_are_no_columns_are_refused(function, shape):
+    parameters = ([[2.0]], [0.0], [[3.0]], [1.0])
+    wrong, right = np.ones(shape), np.ones(math.prod(shape))
+    wanted = r"Expected x and y of shape \(N,\) or \(N, 1\).*"
+    for x, y in ((wrong, right), (right, wrong), (wrong, wrong)):
+        received = re.escape(f"Received shapes: x {x.shape} and y {y.shape}.")
+        with pytest.raises(ValueError, match=wanted + received):
+            function(parameters, x, y)
+
+
+@every_function
+@pytest.mark.parametrize("shape", [(0,), (0, 1)])
+def test_data_without_samples_are_refused(function, shape):
+    parameters = ([[2.0]], [0.0], [[3.0]], [1.0])
+    received = re.escape(f"Received shapes: x {shape} and y (0,).")
+    with pytest.raises(ValueError, match="Expected at least one sample. " + received):
+        function(parameters, np.ones(shape), [])

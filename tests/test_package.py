@@ -15,11 +15,13 @@ LAYERS = [
     "metrics",
     "train_step",
     "backends",
+    "packing",
     "storage",
     "recording",
     "tables",
     "selection",
     "backprop",
+    "vizier",
     "stars",
 ]
 

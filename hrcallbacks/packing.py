@@ -1,0 +1,70 @@
+"""Small tensors leave a compiled step as one: each output of a step has its price."""
+
+import math
+
+import keras
+import numpy as np
+
+# Above this, copying a tensor costs more than passing it on by itself.
+_SMALL = 4096  # elements
+
+
+class Packer:
+    """Packs dicts of tensors in a step and unpacks them on the host.
+
+    A step can be traced several times, with other tensors each time (a variable may
+    be left without gradient). So each layout is kept, and a packed dict names its own.
+    """
+
+    def __init__(self):
+        self._layouts = []
+
+    def pack(self, tensors):
+        """Packs tensors, inside a step.
+
+        Args:
+            tensors: Dict from any key to a tensor of static shape.
+
+        Returns:
+            A dict of one entry: the layout's name, and a tuple of tensors, the small
+            ones of a dtype joined into one.
+        """
+        groups = {}
+        for key, tensor in tensors.items():
+            shape = tuple(tensor.shape)
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            large = key if math.prod(shape) > _SMALL else None
+            groups.setdefault((dtype, large), []).append((key, shape))
+        layout = tuple(tuple(members) for members in groups.values())
+        if layout not in self._layouts:
+            self._layouts.append(layout)
+        packed = tuple(
+            _join([tensors[key] for key, _ in members]) for members in layout
+        )
+        return {str(self._layouts.index(layout)): packed}
+
+    def unpack(self, packed):
+        """Brings what `pack` made to the host.
+
+        Args:
+            packed: A dict that `pack` returned.
+
+        Returns:
+            Dict from key to NumPy array; bfloat16 becomes float32.
+        """
+        ((name, tensors),) = packed.items()
+        arrays = {}
+        for members, tensor in zip(self._layouts[int(name)], tensors, strict=True):
+            flat = np.ravel(keras.ops.convert_to_numpy(tensor))
+            start = 0
+            for key, shape in members:
+                end = start + math.prod(shape)
+                arrays[key] = flat[start:end].reshape(shape)
+                start = end
+        return arrays
+
+
+def _join(tensors):
+    if len(tensors) == 1:
+        return tensors[0]
+    return keras.ops.concatenate([keras.ops.reshape(t, (-1,)) for t in tensors])
