@@ -227,7 +227,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Counts the steps that ran."""
-        # Of several steps in one execution, Keras gives the last, an older one the first.
+        # Of several steps in an execution Keras gives the last, older ones the first.
         steps = self._current_model.steps_per_execution
         self._ended.append(batch - batch % steps + steps)
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
+from reconstruct_catalog import initial_parameters
 
 import hrcallbacks as hr
 
@@ -34,7 +36,12 @@ def worked_example_clones():
             keras.layers.Dense(1, activation="linear", name="output"),
         ]
     )
-    return {rate: keras.models.clone_model(model) for rate in (0.1, 0.3)}
+    clones = {rate: keras.models.clone_model(model) for rate in (0.1, 0.3)}
+    for rate, clone in clones.items():
+        # The seed gives these with TensorFlow; other backends draw other numbers.
+        w1, b1, w2, b2 = initial_parameters(rate)
+        clone.set_weights([w1[np.newaxis], b1, w2[:, np.newaxis], b2])
+    return clones
 
 
 def full_state(model):
