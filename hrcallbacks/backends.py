@@ -47,11 +47,15 @@ class TensorFlow:
             lambda: apply(grads, variables),
         )
 
-    def capturing_step(self, train_step, observe):
-        """A `train_step` that returns `(logs, taken)`."""
+    def capturing_step(self, model, observe):
+        """A `train_step` that returns `(logs, packed)`."""
+        train_step = model.train_step
 
         def step(data):
-            return observe(train_step, data)
+            observation = observe()
+            with observation.active():
+                logs = train_step(data)
+            return logs, observation.packed(self._value)
 
         return step
 
@@ -81,9 +85,15 @@ class TensorFlow:
     def _value(self, variable):
         return self._tf.identity(variable.value)
 
-    def dense(self, gradient):
-        """The gradient as a dense tensor: repeated sparse indices are summed."""
-        return self._tf.convert_to_tensor(gradient)
+    def gradient(self, gradient, scale):
+        """The gradient dense, unscaled and summed over replicas."""
+        gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
+        if scale is not None:
+            gradient = gradient / scale
+        replica = self._tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return gradient
+        return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
 
     def kept(self, tensor):
         """The tensor, so that it does not change any more."""
@@ -112,12 +122,18 @@ class JAX:
 
         return Call(variables, grads, scale, lambda v: values[id(v)], run)
 
-    def capturing_step(self, train_step, observe):
-        """A `train_step` that returns `((logs, taken), state)`."""
+    def capturing_step(self, model, observe):
+        """A `train_step` that returns `((logs, packed), state)`."""
+        train_step = model.train_step
 
         def step(state, data):
-            (logs, state), taken = observe(train_step, state, data)
-            return (logs, taken), state
+            observation = observe()
+            with observation.active():
+                logs, state = train_step(state, data)
+            values = dict(
+                zip(map(id, model.trainable_variables), state[0], strict=True)
+            )
+            return (logs, observation.packed(lambda v: values[id(v)])), state
 
         return step
 
@@ -135,9 +151,9 @@ class JAX:
             receive(number, logs, taken)
         return logs, state
 
-    def dense(self, gradient):
-        """The gradient: JAX has no sparse ones."""
-        return gradient
+    def gradient(self, gradient, scale):
+        """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
+        return gradient if scale is None else gradient / scale
 
     def kept(self, tensor):
         """The tensor: JAX changes none."""
@@ -160,9 +176,10 @@ class Torch:
     def _value(self, variable):
         return self.kept(variable.value)
 
-    def dense(self, gradient):
-        """The gradient as a dense tensor."""
-        return gradient.to_dense() if gradient.is_sparse else gradient
+    def gradient(self, gradient, scale):
+        """The gradient dense and unscaled."""
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        return self.kept(gradient if scale is None else gradient / scale)
 
     def kept(self, tensor):
         """A copy of the tensor, which in-place operations leave alone."""

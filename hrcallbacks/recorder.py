@@ -142,6 +142,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._begin_fit()
 
     def _begin_fit(self):
+        self._updates_seen = False  # Whether any step called an optimizer.
         self._pending = []  # Records whose arrays are still on the device.
         self._stopped = False
         self._begin_epoch(0)
@@ -153,7 +154,7 @@ class GradientRecorder(keras.callbacks.Callback):
         # them; in no order where Keras runs the hook in other threads.
         self._ended = collections.deque([0], maxlen=1024)
         self._received = 0  # Steps that were captured in this epoch.
-        self._open_row = None  # This epoch's row, which lacks the epoch's metrics.
+        self._open_rows = []  # This epoch's rows, which lack the epoch's metrics.
 
     def _steps_in_epoch(self):
         if self._counts_itself():
@@ -240,8 +241,8 @@ class GradientRecorder(keras.callbacks.Callback):
             return
         if self._cadence.per_epoch:
             self._pending.clear()
-        row = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
-        self._pending.append((row, logs, packed))
+        step = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
+        self._pending.append((step, logs, packed))
         if len(self._pending) * self._record_bytes >= _PENDING_BYTES:
             self._flush()
 
@@ -249,23 +250,26 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Brings the epoch's records to the host, with the epoch's metrics."""
         self._flush()
-        if self._cadence.per_epoch and self._open_row is not None:
-            metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
-            self._open_row.update(metrics)
+        for row in self._open_rows:
+            row.update({k: v for k, v in (logs or {}).items() if k != "loss"})
 
     def _flush(self):
         while self._pending:
-            row, logs, packed = self._pending.pop(0)
-            arrays = {"gradients": {}, "weights": {}, "loss": {}}
-            for (quantity, path), array in self._probe.packer.unpack(packed).items():
-                arrays[quantity][path] = array
-            loss = arrays.pop("loss").get("", logs.get("loss", np.nan))
-            row["loss"] = _to_host(loss)
-            if self._cadence.per_epoch:
-                self._open_row = row
-            else:
-                row.update({k: _to_host(v) for k, v in logs.items() if k != "loss"})
-            self._store.append(row, arrays)
+            step, logs, packed = self._pending.pop(0)
+            records = _by_record(self._probe.packer.unpack(packed))
+            for number, arrays in records.items():
+                self._store.append(self._row(step, number, records, logs), arrays)
+            self._updates_seen = self._updates_seen or bool(records)
+
+    def _row(self, step, number, records, logs):
+        loss = records[number].pop("loss").get("", logs.get("loss", np.nan))
+        # Only where a step updates a variable several times does it say which.
+        call = {"call": number + 1} if len(records) > 1 else {}
+        row = step | call | {"loss": _to_host(loss)}
+        if self._cadence.per_epoch:
+            self._open_rows.append(row)
+            return row
+        return row | {k: _to_host(v) for k, v in logs.items() if k != "loss"}
 
     def _stop(self, error):
         self._stopped = True
@@ -308,6 +312,15 @@ class GradientRecorder(keras.callbacks.Callback):
             "backend": keras.config.backend(),
             "versions": _VERSIONS,
         }
+
+
+def _by_record(arrays):
+    """Arrays by record and quantity, from those by (record, quantity, path)."""
+    records = {}
+    for (number, quantity, path), array in arrays.items():
+        empty = {"gradients": {}, "weights": {}, "loss": {}}
+        records.setdefault(number, empty)[quantity][path] = array
+    return dict(sorted(records.items()))
 
 
 def _describe_optimizer(optimizer):

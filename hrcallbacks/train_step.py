@@ -58,27 +58,24 @@ class Probe:
 class Observation:
     """What one call of the train step handed to its optimizers.
 
+    A step makes one record, and several where it updates a variable several times:
+    an optimizer's call starts a record unless it updates other variables than those
+    before it.
+
     Args:
         model: The model being trained.
         probes: The `Probe`s to take for.
-
-    Attributes:
-        taken: One dict a probe, of tensors by `("gradients", path)`,
-            `("weights", path)` and `("loss", "")`; what was not seen is not in it.
     """
 
     def __init__(self, model, probes):
-        self.taken = [{} for _ in probes]
         self._model = model
         self._probes = probes
+        # For each probe: tensors by (record, quantity, path), and the paths that were
+        # updated, record by record.
+        self._taken = [{} for _ in probes]
+        self._updated = [[] for _ in probes]
+        self._loss = None
         self._inside = False
-
-    def packed(self):
-        """What was taken, packed: one dict a probe."""
-        return tuple(
-            probe.packer.pack(taken)
-            for probe, taken in zip(self._probes, self.taken, strict=True)
-        )
 
     @contextlib.contextmanager
     def active(self):
@@ -91,8 +88,7 @@ class Observation:
 
     def see_loss(self, loss):
         """Takes the loss of this batch."""
-        for taken in self.taken:
-            taken["loss", ""] = backend.kept(loss)
+        self._loss = backend.kept(loss)
 
     def see_call(self, call):
         """Runs an optimizer's call, and takes what it was given and what it did.
@@ -102,37 +98,63 @@ class Observation:
         """
         if self._inside:
             return call.run()
-        self._take_gradients(call)
-        self._take_weights("before", call)
+        rows = [*self._rows(call)]
+        for probe, take, path, index in rows:
+            gradient = call.grads[index]
+            # A variable without gradient is left out: None cannot leave a graph.
+            if probe.gradients and gradient is not None:
+                take("gradients", path, backend.gradient(gradient, call.scale))
+            if probe.weights_at == "before":
+                take("weights", path, call.value(call.variables[index]))
         self._inside = True
         try:
             result = call.run()
         finally:
             self._inside = False
-        self._take_weights("after", call)
+        for probe, take, path, index in rows:
+            if probe.weights_at == "after":
+                take("weights", path, call.value(call.variables[index]))
         return result
 
-    def _take_gradients(self, call):
-        for index, (probe, taken, path) in self._rows(call):
-            gradient = call.grads[index]
-            # A variable without gradient is left out: None cannot leave a graph.
-            if probe.gradients and gradient is not None:
-                gradient = backend.dense(gradient)
-                if call.scale is not None:
-                    gradient = gradient / call.scale
-                taken["gradients", path] = backend.kept(gradient)
-
-    def _take_weights(self, moment, call):
-        for index, (probe, taken, path) in self._rows(call):
-            if probe.weights_at == moment:
-                taken["weights", path] = call.value(call.variables[index])
-
     def _rows(self, call):
+        """Tuples of probe, its way to take, path and place in the call."""
         places = {id(v): index for index, v in enumerate(call.variables)}
-        for probe, taken in zip(self._probes, self.taken, strict=True):
-            for path, variable in probe.variables(self._model).items():
-                if id(variable) in places:
-                    yield places[id(variable)], (probe, taken, path)
+        for number, probe in enumerate(self._probes):
+            variables = probe.variables(self._model)
+            paths = {p: places[id(v)] for p, v in variables.items() if id(v) in places}
+            records = self._updated[number]
+            if not records or records[-1] & paths.keys():
+                records.append(set())
+            records[-1].update(paths)
+            take = functools.partial(self._take, self._taken[number], len(records) - 1)
+            for path, index in paths.items():
+                yield probe, take, path, index
+
+    def _take(self, taken, record, quantity, path, tensor):
+        taken[record, quantity, path] = tensor
+
+    def packed(self, value):
+        """What was taken, packed: one dict a probe.
+
+        Args:
+            value: Called with a variable, gives its value at the end of the step.
+        """
+        return tuple(
+            probe.packer.pack(self._completed(number, value))
+            for number, probe in enumerate(self._probes)
+        )
+
+    def _completed(self, number, value):
+        """With the loss, and the weights that no optimizer was to update."""
+        probe, taken = self._probes[number], self._taken[number]
+        for record, updated in enumerate(self._updated[number]):
+            if probe.weights_at:
+                for path, variable in probe.variables(self._model).items():
+                    if path not in updated:
+                        taken[record, "weights", path] = value(variable)
+            if self._loss is not None:
+                taken[record, "loss", ""] = self._loss
+        return taken
 
 
 class ArmedStep:
@@ -209,14 +231,7 @@ def make_capturing_function(model, probes):
         the model, its optimizers and its loss metric while it runs, as a list of
         `(object, name, value)`.
     """
-
-    def observe(train_step, *args):
-        observation = Observation(model, probes)
-        with observation.active():
-            outputs = train_step(*args)
-        return outputs, observation.packed()
-
-    step = backend.capturing_step(model.train_step, observe)
+    step = backend.capturing_step(model, lambda: Observation(model, probes))
     stand_ins = [
         (model, "train_step", step),
         # Keras returns the outputs of an execution's last step alone.
