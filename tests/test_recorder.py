@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import pytest
 import hrcallbacks as hr
 from hrcallbacks.backprop import mse_gradients
 
+BACKEND = keras.config.backend()
 # Keras says so at the end of each epoch whose length it does not know.
 OUT_OF_DATA = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
@@ -210,6 +213,7 @@ def test_model_that_keras_builds_in_its_first_step(line):
     assert int(model.optimizer.iterations) == 0
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="jax.grad gives zeros, never None")
 def test_variable_without_gradient_is_nan_and_flagged(line):
     class Idle(keras.layers.Layer):
         def build(self, shape):
@@ -222,7 +226,8 @@ def test_variable_without_gradient_is_nan_and_flagged(line):
     model = keras.Sequential([keras.Input((1,)), Idle()])
     model.compile("sgd", loss="mse")
     recorder = hr.GradientRecorder()
-    with pytest.warns(UserWarning, match="Gradients do not exist"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gradients do not exist")
         fit(model, line, recorder)
     recording = recorder.recording
     assert np.isnan(recording.gradients["idle"]).all()
@@ -283,6 +288,7 @@ def test_uncompiled_model_is_refused(line):
         fit(model, line, hr.GradientRecorder())
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="Keras itself raises there")
 def test_empty_data_is_refused(tiny):
     empty = np.zeros((0, 1))
     with pytest.raises(ValueError, match="no data to train on"):
@@ -403,7 +409,7 @@ def test_fault_in_recording_warns_once_and_training_goes_on(tiny, line):
     recorder = hr.GradientRecorder(record_freq=breaks)
     with pytest.warns(RuntimeWarning, match="disk on fire.*incomplete") as caught:
         fit(tiny, line, recorder)
-    assert len(caught) == 1
+    assert [w.category for w in caught].count(RuntimeWarning) == 1
     assert int(tiny.optimizer.iterations) == 8
     assert steps(recorder) == [1, 2]
     assert recorder.recording.attributes["complete"] is False
