@@ -14,6 +14,8 @@ class Call:
     """One call of an optimizer's `apply`, in the same words for each backend.
 
     Attributes:
+        optimizer: The optimizer.
+        learning_rate: Its learning rate in this call, a scalar tensor.
         variables: The Keras variables that it is to update.
         grads: Their gradients as handed over: scaled, sparse or None.
         scale: What the loss was multiplied by, or None where it was not.
@@ -21,6 +23,8 @@ class Call:
         run: Performs the call and returns its result.
     """
 
+    optimizer: Any
+    learning_rate: Any
     variables: list
     grads: list
     scale: Any
@@ -40,6 +44,8 @@ class TensorFlow:
         """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
         variables, grads = list(trainable_variables or _built_for(optimizer)), [*grads]
         return Call(
+            optimizer,
+            _learning_rate(optimizer),
             variables,
             grads,
             _scale(optimizer),
@@ -113,14 +119,16 @@ class JAX:
         values = dict(zip(map(id, variables), trainable_variables, strict=True))
         state = list(zip(optimizer.variables, optimizer_variables, strict=True))
         with keras.StatelessScope(state_mapping=state):
-            scale = _scale(optimizer)
+            scale, rate = _scale(optimizer), _learning_rate(optimizer)
 
         def run():
             result = apply(optimizer_variables, grads, trainable_variables)
             values.update(zip(map(id, variables), result[0], strict=True))
             return result
 
-        return Call(variables, grads, scale, lambda v: values[id(v)], run)
+        return Call(
+            optimizer, rate, variables, grads, scale, lambda v: values[id(v)], run
+        )
 
     def capturing_step(self, model, observe):
         """A `train_step` that returns `((logs, packed), state)`."""
@@ -191,6 +199,10 @@ def _scale(optimizer):
     one = 1.0
     scale = optimizer.scale_loss(one)
     return None if scale is one else scale
+
+
+def _learning_rate(optimizer):
+    return keras.ops.convert_to_tensor(optimizer.learning_rate, "float32")
 
 
 def _built_for(optimizer):

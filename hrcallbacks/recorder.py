@@ -17,8 +17,17 @@ from hrcallbacks.selection import (
     select_variables,
     unique_paths,
 )
+from hrcallbacks.snapshot import (
+    describe_optimizer,
+    describe_replay,
+    host_dtype,
+    snapshot_state,
+    snapshot_variables,
+    snapshot_weights,
+    to_host,
+)
 from hrcallbacks.storage import MemoryStore
-from hrcallbacks.train_step import ArmedStep, Probe
+from hrcallbacks.train_step import ArmedStep, Probe, find_optimizers
 
 # Records wait on the device until so many bytes, or so many of them, have come
 # together: one copy at a time would make each step wait for it.
@@ -204,6 +213,20 @@ class GradientRecorder(keras.callbacks.Callback):
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
             self._probe.variables(model)
+        self._store.begin_fit(self._snapshot(model))
+
+    def _snapshot(self, model):
+        """What a replay of this fit starts from; of use if it records every step."""
+        known = self._cadence.record_freq == 1 and self._probe.is_resolved
+        variables = self._probe.variables(model) if known else {}
+        states = {id(o): snapshot_state(o) for o in find_optimizers(model) if known}
+        return {
+            "run_eagerly": model.run_eagerly,
+            "weights": snapshot_weights(variables) if known else None,
+            "variables": snapshot_variables(variables),
+            "states": states,
+            "optimizers": {},
+        }
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts an epoch."""
@@ -260,16 +283,27 @@ class GradientRecorder(keras.callbacks.Callback):
             for number, arrays in records.items():
                 self._store.append(self._row(step, number, records, logs), arrays)
             self._updates_seen = self._updates_seen or bool(records)
+        self._describe_optimizers()
+
+    def _describe_optimizers(self):
+        if not self._store.fits:
+            return
+        fit = self._store.fits[-1]
+        for name, (optimizer, paths) in self._probe.optimizers.items():
+            state = fit["states"].get(id(optimizer))
+            if name not in fit["optimizers"]:
+                fit["optimizers"][name] = describe_replay(optimizer, paths, state)
 
     def _row(self, step, number, records, logs):
         loss = records[number].pop("loss").get("", logs.get("loss", np.nan))
         # Only where a step updates a variable several times does it say which.
         call = {"call": number + 1} if len(records) > 1 else {}
-        row = step | call | {"loss": _to_host(loss)}
+        rates = records[number]["learning_rates"]
+        row = step | call | {"loss": _scalar(loss)} | _rates(rates)
         if self._cadence.per_epoch:
             self._open_rows.append(row)
             return row
-        return row | {k: _to_host(v) for k, v in logs.items() if k != "loss"}
+        return row | {k: _scalar(v) for k, v in logs.items() if k != "loss"}
 
     def _stop(self, error):
         self._stopped = True
@@ -287,7 +321,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _select(self, trainable):
         chosen = select_variables(self._variables, trainable)
-        specs = {path: (tuple(v.shape), _host_dtype(v)) for path, v in chosen.items()}
+        specs = {path: (tuple(v.shape), host_dtype(v)) for path, v in chosen.items()}
         if self._gradients:
             self._store.declare("gradients", specs)
         if self._weights:
@@ -308,7 +342,7 @@ class GradientRecorder(keras.callbacks.Callback):
             ],
             "record_freq": getattr(freq, "__qualname__", freq),
             "weights_at": self._weights_at,
-            "optimizer": _describe_optimizer(self._current_model.optimizer),
+            "optimizer": describe_optimizer(self._current_model.optimizer),
             "backend": keras.config.backend(),
             "versions": _VERSIONS,
         }
@@ -318,27 +352,19 @@ def _by_record(arrays):
     """Arrays by record and quantity, from those by (record, quantity, path)."""
     records = {}
     for (number, quantity, path), array in arrays.items():
-        empty = {"gradients": {}, "weights": {}, "loss": {}}
+        empty = {"gradients": {}, "weights": {}, "loss": {}, "learning_rates": {}}
         records.setdefault(number, empty)[quantity][path] = array
     return dict(sorted(records.items()))
 
 
-def _describe_optimizer(optimizer):
-    # A custom optimizer may have no config; it is recorded all the same.
-    try:
-        return keras.saving.serialize_keras_object(optimizer)
-    except Exception:
-        return {"class_name": type(optimizer).__name__, "config": None}
+def _rates(learning_rates):
+    """Columns of the index: `learning_rate`, and `learning_rate_2` of a second one."""
+    names = {n: f"_{int(n) + 1}" if int(n) else "" for n in learning_rates}
+    return {f"learning_rate{names[n]}": float(r) for n, r in learning_rates.items()}
 
 
-def _host_dtype(variable):
-    # NumPy has no bfloat16; float32 holds each of its values.
-    dtype = keras.backend.standardize_dtype(variable.dtype)
-    return "float32" if dtype == "bfloat16" else dtype
-
-
-def _to_host(value):
-    array: Any = keras.ops.convert_to_numpy(value)
+def _scalar(value):
+    array: Any = to_host(value)
     return array.item() if array.ndim == 0 else array
 
 

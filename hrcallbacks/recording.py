@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 
 from hrcallbacks import tables
+from hrcallbacks.replay import replay
 from hrcallbacks.selection import matches
 
 
@@ -88,14 +89,16 @@ class Recording:
         attributes: What holds for the whole recording: `complete`; `record_freq`;
             `weights_at`; `variables`, path and shape of each trainable variable of
             the model; `optimizer`, its class and config; `backend`; `versions`.
+        fits: What a replay of each fit starts from.
     """
 
-    def __init__(self, index, gradients, weights, has_gradient, attributes):
+    def __init__(self, index, gradients, weights, has_gradient, attributes, fits=()):
         self.index = index
         self.gradients = gradients
         self.weights = weights
         self.has_gradient = has_gradient
         self.attributes = attributes
+        self.fits = fits
 
     def __len__(self):
         """Number of records."""
@@ -148,6 +151,22 @@ class Recording:
         else:
             naming = tables.path_names(paths)
         return tables.wide_table(self, naming)
+
+    def replay(self):
+        """Proof: the gradients, given to the same optimizer again, make the weights.
+
+        See `hrcallbacks.replay.replay`. Needs Keras.
+
+        Returns:
+            A `hrcallbacks.replay.Replay`: `max_error`, the largest absolute difference
+            between a recorded weight and a replayed one, and `errors`, by record and
+            variable.
+
+        Raises:
+            ValueError: If the recording does not hold what a replay needs: each step,
+                and gradients and weights of all variables.
+        """
+        return replay(self)
 
     def _select(self, variables):
         paths = self.paths

@@ -11,10 +11,12 @@ class MemoryStore:
 
     Attributes:
         attributes: What holds for the whole recording; see `Recording.attributes`.
+        fits: What each fit started from.
     """
 
     def __init__(self):
         self.attributes = {}
+        self.fits = []
         self._specs = {"gradients": {}, "weights": {}}
         self._rows = []
         self._arrays = []
@@ -43,6 +45,14 @@ class MemoryStore:
                 )
         known.update(specs)
 
+    def begin_fit(self, snapshot):
+        """Says that a fit begins.
+
+        Args:
+            snapshot: What a replay of it starts from; see `hrcallbacks.snapshot`.
+        """
+        self.fits.append({"first": len(self)} | snapshot)
+
     def append(self, row, arrays):
         """Adds a record.
 
@@ -66,6 +76,7 @@ class MemoryStore:
             weights=self._stacks("weights", arrays),
             has_gradient=pd.DataFrame(got, columns=paths, dtype=bool),
             attributes=dict(self.attributes),
+            fits=[dict(fit) for fit in self.fits],
         )
 
     def _stacks(self, quantity, arrays):

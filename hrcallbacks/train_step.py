@@ -26,6 +26,10 @@ _thread = threading.local()
 class Probe:
     """What one recorder wants out of a step.
 
+    Attributes:
+        optimizers: By name, the optimizers that were seen at work, each with the paths
+            of the variables that it updates (None for one that is not recorded).
+
     Args:
         select: Called once with the model's trainable variables, as soon as they
             exist; gives those to record, as a dict from path to variable.
@@ -40,6 +44,7 @@ class Probe:
         self.weights_at = weights_at
         self.compiled = {}
         self.packer = Packer()
+        self.optimizers = {}
         self._select = select
         self._variables: dict | None = None
 
@@ -47,6 +52,17 @@ class Probe:
     def is_resolved(self):
         """Whether the variables are known."""
         return self._variables is not None
+
+    def see_optimizer(self, optimizer, variables):
+        """Notes that an optimizer updates these variables; gives its name.
+
+        An optimizer's place among those of the model names it: `"0"`, `"1"`, ...
+        """
+        paths = {id(v): path for path, v in (self._variables or {}).items()}
+        names = {id(known): name for name, (known, _) in self.optimizers.items()}
+        name = names.get(id(optimizer), str(len(names)))
+        self.optimizers[name] = optimizer, [paths.get(id(v)) for v in variables]
+        return name
 
     def variables(self, model):
         """The variables to record: a dict from path to variable."""
@@ -127,6 +143,8 @@ class Observation:
                 records.append(set())
             records[-1].update(paths)
             take = functools.partial(self._take, self._taken[number], len(records) - 1)
+            name = probe.see_optimizer(call.optimizer, call.variables)
+            take("learning_rates", name, backend.kept(call.learning_rate))
             for path, index in paths.items():
                 yield probe, take, path, index
 
@@ -244,7 +262,7 @@ def make_capturing_function(model, probes):
 
 
 def _watchers(model):
-    for optimizer in _optimizers(model):
+    for optimizer in find_optimizers(model):
         apply = getattr(optimizer, backend.apply)
         yield optimizer, backend.apply, _watched_apply(optimizer, apply)
     for metric in model.metrics:
@@ -274,7 +292,7 @@ def _watched_update_state(update_state):
     return watched
 
 
-def _optimizers(model):
+def find_optimizers(model):
     """Every optimizer that the model holds, also in a list or dict, each once."""
     held = []
     for value in vars(model).values():

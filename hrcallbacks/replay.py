@@ -1,0 +1,203 @@
+"""Proof: the recorded gradients, given to the same optimizer, make the weights."""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Replay:
+    """How far recorded weights lie from those that an optimizer makes.
+
+    Attributes:
+        max_error: Largest absolute difference of a weight, over all variables and
+            records; NaN counts as equal to NaN.
+        errors: DataFrame, one row a record (index: the step) and one column a path:
+            the largest absolute difference in that variable.
+    """
+
+    max_error: float
+    errors: pd.DataFrame
+
+
+def replay(recording):
+    """Runs the optimizer of a recording over its gradients again.
+
+    From the weights before the first record, each record's gradients go to an
+    optimizer made with `from_config` of the one that trained; accumulation, clipping,
+    weight decay, moving averages, constraints, schedules and all. Learning rates that
+    a callback changed are followed.
+
+    Args:
+        recording: A `Recording` of every step (`record_freq=1`), with gradients and
+            weights of all the variables that its optimizers update.
+
+    Returns:
+        A `Replay`. Its `max_error` is float noise if what was recorded is what
+        trained the model.
+
+    Raises:
+        ValueError: If the recording does not hold what a replay needs; the message
+            says what is missing.
+    """
+    errors = []
+    for part in _parts(recording):
+        errors += _replay_part(recording, part)
+    frame = pd.DataFrame(errors, index=pd.Index(recording.index["step"], name="step"))
+    return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
+
+
+def _parts(recording):
+    """The fits of a recording, each with its range of records."""
+    if not len(recording):
+        raise ValueError("The recording is empty: there is nothing to replay.")
+    fits = [f for f in recording.fits if f["first"] < len(recording)]
+    ends = [f["first"] for f in fits[1:]] + [len(recording)]
+    for fit, end in zip(fits, ends, strict=True):
+        _check(recording, fit)
+        yield fit | {"records": range(fit["first"], end)}
+
+
+def _check(recording, fit):
+    if recording.attributes["record_freq"] != 1:
+        raise ValueError(
+            "A replay needs every step. This recording was made with record_freq="
+            f"{recording.attributes['record_freq']!r}; use record_freq=1."
+        )
+    if not (len(recording.gradients) and len(recording.weights)):
+        raise ValueError("A replay needs both gradients and weights to be recorded.")
+    if fit["weights"] is None:
+        raise ValueError(
+            "The weights before the first step are not known, for the model was built "
+            "in it. Build the model before fit: model.build(input_shape)."
+        )
+    for optimizer in fit["optimizers"].values():
+        if optimizer["config"] is None:
+            raise ValueError(
+                f"The optimizer {optimizer['class_name']} cannot be replayed: it has "
+                "no config. Give it get_config() and register it with "
+                "keras.saving.register_keras_serializable()."
+            )
+        if None in optimizer["paths"]:
+            raise ValueError(
+                "A replay needs all the variables that an optimizer updates. This "
+                f"recording has: {recording.paths}. Use variables=None."
+            )
+
+
+def _replay_part(recording, part):
+    import keras
+
+    variables = {
+        path: _variable(keras, path, value, *part["variables"][path])
+        for path, value in part["weights"].items()
+    }
+    optimizers = {
+        name: _optimizer(keras, spec, variables, part["run_eagerly"])
+        for name, spec in part["optimizers"].items()
+    }
+    errors = []
+    with _no_grad(keras):
+        for record in part["records"]:
+            before = _errors(keras, recording, record, variables)
+            for name, optimizer in optimizers.items():
+                _apply(recording, record, name, optimizer, part, variables)
+            after = _errors(keras, recording, record, variables)
+            is_before = recording.attributes["weights_at"] == "before"
+            errors.append(before if is_before else after)
+    return errors
+
+
+def _variable(keras, path, value, dtype, constraint):
+    *scopes, name = path.split("#")[0].split("/")
+    with contextlib.ExitStack() as stack:
+        for scope in scopes:  # So that the optimizer sees the path that it saw.
+            stack.enter_context(keras.name_scope(scope))
+        variable = keras.Variable(value, dtype=dtype, name=name)
+    if constraint is not None:
+        variable.constraint = keras.constraints.deserialize(constraint)
+    return variable
+
+
+def _optimizer(keras, spec, variables, run_eagerly):
+    optimizer = keras.saving.deserialize_keras_object(spec["config"])
+    # Recorded gradients are unscaled already.
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    optimizer.loss_scale_factor = None
+    own = [variables[path] for path in spec["paths"]]
+    if spec["state"] is None and not run_eagerly:
+        _build_in_graph(keras, optimizer, own)
+    if not optimizer.built:
+        optimizer.build(own)
+    if spec["state"] is not None:
+        for variable, value in zip(optimizer.variables, spec["state"], strict=True):
+            variable.assign(value)
+    return optimizer
+
+
+def _build_in_graph(keras, optimizer, variables):
+    """Builds an optimizer as TensorFlow does in the first compiled step.
+
+    What `build` assigns there is lost: `ScheduleFreeAdamW` starts from zeros that it
+    has, built eagerly, replaced by the weights.
+    """
+    if keras.config.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    @tf.function
+    def build():
+        if not optimizer.built:
+            optimizer.build(variables)
+
+    build()
+
+
+def _apply(recording, record, name, optimizer, part, variables):
+    column = "learning_rate" if name == "0" else f"learning_rate_{int(name) + 1}"
+    rate = recording.index[column].iloc[record]
+    if np.isnan(rate):  # Not called in this record.
+        return
+    spec = part["optimizers"][name]
+    pairs = [
+        (recording.gradients[path][record], variables[path])
+        for path in spec["paths"]
+        if recording.has_gradient[path].iloc[record]
+    ]
+    # A LossScaleOptimizer skips such a step.
+    if spec["skips_nonfinite"] and not all(np.isfinite(g).all() for g, _ in pairs):
+        return
+    if not spec["scheduled"]:
+        optimizer.learning_rate = float(rate)
+    optimizer.apply(*map(list, zip(*_as_tensors(pairs), strict=True)))
+
+
+def _as_tensors(pairs):
+    import keras
+
+    return [(keras.ops.convert_to_tensor(g, v.dtype), v) for g, v in pairs]
+
+
+def _errors(keras, recording, record, variables):
+    errors = {}
+    for path, variable in variables.items():
+        ours = keras.ops.convert_to_numpy(variable.value).astype(np.float64)
+        recorded = recording.weights[path][record].astype(np.float64)
+        same = np.isnan(ours) & np.isnan(recorded)
+        difference = np.where(same, 0.0, np.abs(ours - recorded))
+        # One-sided NaN is no agreement.
+        errors[path] = np.max(
+            np.where(np.isnan(difference), np.inf, difference), initial=0.0
+        )
+    return errors
+
+
+def _no_grad(keras):
+    if keras.config.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()

@@ -1,0 +1,89 @@
+"""What a fit starts from: all that a replay needs beside the records."""
+
+import keras
+
+
+def snapshot_weights(variables):
+    """Weights before the first step.
+
+    Args:
+        variables: Dict from path to Keras variable.
+
+    Returns:
+        Dict from path to array.
+    """
+    return {path: to_host(v.value) for path, v in variables.items()}
+
+
+def snapshot_variables(variables):
+    """Dtype and constraint of variables, by path."""
+    return {
+        path: (
+            keras.backend.standardize_dtype(v.dtype),
+            v.constraint and keras.saving.serialize_keras_object(v.constraint),
+        )
+        for path, v in variables.items()
+    }
+
+
+def snapshot_state(optimizer):
+    """An optimizer's variables before the first step; None before it is built."""
+    optimizer = _updating(optimizer)
+    return [to_host(v.value) for v in optimizer.variables] if optimizer.built else None
+
+
+def describe_optimizer(optimizer):
+    """Class and config of an optimizer; the config is None where it has none.
+
+    Returns:
+        A dict as of `keras.saving.serialize_keras_object`.
+    """
+    # A custom optimizer is recorded all the same.
+    try:
+        return keras.saving.serialize_keras_object(optimizer)
+    except Exception:
+        return {"class_name": type(optimizer).__name__, "config": None}
+
+
+def describe_replay(optimizer, paths, state):
+    """What a replay needs to know of an optimizer.
+
+    Args:
+        optimizer: The optimizer.
+        paths: Paths of the variables that it updates, in its order.
+        state: Its variables before the first step, or None for a fresh one.
+
+    Returns:
+        A dict.
+    """
+    described = describe_optimizer(optimizer)
+    inner = _updating(optimizer)
+    rate = getattr(inner, "_learning_rate", None)
+    schedule = keras.optimizers.schedules.LearningRateSchedule
+    return {
+        "class_name": described["class_name"],
+        "config": described if described["config"] is not None else None,
+        "paths": paths,
+        "state": state,
+        "scheduled": isinstance(rate, schedule),
+        "skips_nonfinite": inner is not optimizer,
+    }
+
+
+def host_dtype(variable):
+    """The dtype of a variable's values in NumPy.
+
+    NumPy has no bfloat16; float32 holds each of its values.
+    """
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def to_host(value):
+    """A tensor as a NumPy array."""
+    return keras.ops.convert_to_numpy(value)
+
+
+def _updating(optimizer):
+    # A LossScaleOptimizer updates nothing by itself.
+    return getattr(optimizer, "inner_optimizer", optimizer)
