@@ -36,6 +36,7 @@ class TensorFlow:
     """Steps of the TensorFlow backend: XLA, plain graph, eager."""
 
     apply = "apply"
+    loose_calls = ("apply",)
 
     def __init__(self):
         self._tf = importlib.import_module("tensorflow")
@@ -52,6 +53,14 @@ class TensorFlow:
             self._value,
             lambda: apply(grads, variables),
         )
+
+    def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
+        """The `Call` that a call in a hand-written loop is."""
+        return self.as_call(optimizer, apply, *args, **kwargs)
+
+    def is_symbolic(self, grads):
+        """Whether this runs while a graph is traced."""
+        return not self._tf.executing_eagerly()
 
     def capturing_step(self, model, observe):
         """A `train_step` that returns `(logs, packed)`."""
@@ -110,6 +119,7 @@ class JAX:
     """Steps of the JAX backend: state goes in and comes out, nothing is mutated."""
 
     apply = "stateless_apply"
+    loose_calls = ("apply", "stateless_apply")
 
     def as_call(
         self, optimizer, apply, optimizer_variables, grads, trainable_variables
@@ -129,6 +139,21 @@ class JAX:
         return Call(
             optimizer, rate, variables, grads, scale, lambda v: values[id(v)], run
         )
+
+    def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
+        """The `Call` that a call in a hand-written loop is, stateless or not."""
+        if name == "apply":
+            return TensorFlow.as_call(self, optimizer, apply, *args, **kwargs)
+        return self.as_call(optimizer, apply, *args, **kwargs)
+
+    def _value(self, variable):
+        return variable.value
+
+    def is_symbolic(self, grads):
+        """Whether this runs while a function is traced."""
+        import jax
+
+        return any(isinstance(g, jax.core.Tracer) for g in grads)
 
     def capturing_step(self, model, observe):
         """A `train_step` that returns `((logs, packed), state)`."""
@@ -172,8 +197,14 @@ class Torch:
     """Steps of the PyTorch backend, which updates in place."""
 
     apply = "apply"
+    loose_calls = ("apply",)
     as_call = TensorFlow.as_call
+    as_loose_call = TensorFlow.as_loose_call
     capturing_step = TensorFlow.capturing_step
+
+    def is_symbolic(self, grads):
+        """PyTorch's compiler traces plain Python: never."""
+        return False
 
     def run_steps(self, function, args, count, receive):
         """Runs the one step of an execution."""
@@ -206,9 +237,34 @@ def _learning_rate(optimizer):
 
 
 def _built_for(optimizer):
+    # The one private attribute of Keras that this package reads: no public one tells
+    # which variables an optimizer was built for.
     return optimizer._trainable_variables
+
+
+_OLDEST_KERAS = (3, 10)
+
+
+def check_versions(version, backend_name):
+    """Refuses a Keras that cannot be recorded, when it is imported.
+
+    Raises:
+        ImportError: If Keras is too old or its backend unknown; says what to install.
+    """
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST_KERAS:
+        oldest = ".".join(map(str, _OLDEST_KERAS))
+        raise ImportError(
+            f"hrcallbacks needs Keras {oldest} or newer. Found: Keras {version}. "
+            f'Try: pip install "keras>={oldest}"'
+        )
+    if backend_name not in _BACKENDS:
+        raise ImportError(
+            f"hrcallbacks records Keras' backends {list(_BACKENDS)}. Found: "
+            f"{backend_name!r}. Set KERAS_BACKEND before importing keras."
+        )
 
 
 _BACKENDS = {"tensorflow": TensorFlow, "jax": JAX, "torch": Torch}
 
+check_versions(keras.__version__, keras.config.backend())
 backend = _BACKENDS[keras.config.backend()]()

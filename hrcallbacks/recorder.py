@@ -4,6 +4,7 @@ import collections
 import contextlib
 import functools
 import importlib.metadata
+import itertools
 import math
 import warnings
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hrcallbacks.attachment import attach
 from hrcallbacks.selection import (
     Cadence,
     check_pattern,
@@ -184,11 +186,12 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Checks all that can be checked, before the first step."""
         model = self._current_model
-        if len(self._store) and self._trained is not model:
+        if self._trained not in (None, model):
             raise ValueError(
-                f"This recorder holds {len(self._store)} records of another model, "
-                f"{self._trained.name!r}; now it is in fit of {model.name!r}. Use one "
-                "recorder for each model, or call recorder.reset() first."
+                f"This recorder belongs to another model, {self._trained.name!r}, of "
+                f"which it holds {len(self._store)} records; now it is in fit of "
+                f"{model.name!r}. Use one recorder for each model, or call "
+                "recorder.reset() first."
             )
         batches = (self.params or {}).get("steps")
         if batches == 0:
@@ -198,7 +201,6 @@ class GradientRecorder(keras.callbacks.Callback):
             )
         self._steps += self._steps_in_epoch() if self._trained else 0
         self._batches = batches
-        self._trained = model
         self._begin_fit()
         trainable = [id(v) for v in model.trainable_variables]
         if self._probe is None or trainable != self._trainable:
@@ -213,6 +215,7 @@ class GradientRecorder(keras.callbacks.Callback):
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
             self._probe.variables(model)
+        self._trained = model
         self._store.begin_fit(self._snapshot(model))
 
     def _snapshot(self, model):
@@ -228,6 +231,55 @@ class GradientRecorder(keras.callbacks.Callback):
             "optimizers": {},
         }
 
+    @contextlib.contextmanager
+    def attached(self, model, *optimizers):
+        """Records outside `fit`: `train_on_batch` and hand-written loops.
+
+        Inside the `with` block each call of `model.train_on_batch` is a step, and so is
+        each eager call of an optimizer's `apply`. The whole block is one epoch. In a
+        compiled function of your own, gradients are out of reach; a warning says so.
+
+        Args:
+            model: The `keras.Model` that is trained.
+            *optimizers: Optimizers that the model does not hold itself.
+
+        Yields:
+            The recorder.
+
+        Raises:
+            ValueError: As when a `fit` begins.
+
+        Example:
+            >>> import keras
+            >>> import numpy as np
+            >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+            >>> model.compile("sgd", loss="mse")
+            >>> recorder = GradientRecorder(record_freq=1)
+            >>> with recorder.attached(model):
+            ...     for _ in range(3):
+            ...         _ = model.train_on_batch(np.ones((4, 1)), np.ones((4, 1)))
+            >>> len(recorder.recording)
+            3
+        """
+        self.set_params({})
+        self.set_model(model)
+        self.on_train_begin()
+        self.on_epoch_begin(0)
+        steps = itertools.count()
+
+        def begin_step():
+            batch = next(steps)
+            self._begin_batches(batch, batch + 1)
+            self._ended.append(batch + 1)
+            return bool(self._wanted) and not self._stopped
+
+        with attach(model, optimizers, self._probe, begin_step, self._receive):
+            try:
+                yield self
+            finally:
+                self.on_epoch_end(0)
+                self.on_train_end()
+
     def on_epoch_begin(self, epoch, logs=None):
         """Starts an epoch."""
         self._steps += self._steps_in_epoch()
@@ -236,15 +288,15 @@ class GradientRecorder(keras.callbacks.Callback):
     @_never_breaks_training
     def on_train_batch_begin(self, batch, logs=None):
         """Arms the execution that comes, if one of its steps is to be recorded."""
-        self._batch = batch
         # With steps_per_execution, one call of the train function runs several steps.
         end = batch + self._current_model.steps_per_execution
-        if self._batches is not None:
-            end = min(end, self._batches)
-        numbers = range(batch + 1, end + 1)
-        self._wanted = {n for n in numbers if self._wants(n)}
+        self._begin_batches(batch, min(end, self._batches or end))
         if self._wanted or self._counts_itself() or not self._probe.is_resolved:
             ArmedStep.arm(self._current_model, self._probe, self._receive)
+
+    def _begin_batches(self, begin, end):
+        self._batch = begin
+        self._wanted = {n for n in range(begin + 1, end + 1) if self._wants(n)}
 
     def _wants(self, batch):
         return self._cadence.wants(self._steps + batch, batch, self._batches)
@@ -275,6 +327,16 @@ class GradientRecorder(keras.callbacks.Callback):
         self._flush()
         for row in self._open_rows:
             row.update({k: v for k, v in (logs or {}).items() if k != "loss"})
+        if self._received and not self._updates_seen:
+            self._updates_seen = True  # So that it is said once.
+            warnings.warn(
+                f"No optimizer was called in the training steps of epoch {self._epoch},"
+                " so there was no gradient to record. Looked at: the optimizers that "
+                f"{self._current_model.name!r} holds as attributes, or in a list or "
+                "dict. If train_step uses another one, store it on the model.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _flush(self):
         while self._pending:
@@ -342,7 +404,9 @@ class GradientRecorder(keras.callbacks.Callback):
             ],
             "record_freq": getattr(freq, "__qualname__", freq),
             "weights_at": self._weights_at,
-            "optimizer": describe_optimizer(self._current_model.optimizer),
+            "optimizer": describe_optimizer(
+                getattr(self._current_model, "optimizer", None)
+            ),
             "backend": keras.config.backend(),
             "versions": _VERSIONS,
         }

@@ -38,6 +38,8 @@ def describe_optimizer(optimizer):
     Returns:
         A dict as of `keras.saving.serialize_keras_object`.
     """
+    if optimizer is None:
+        return {"class_name": None, "config": None}
     # A custom optimizer is recorded all the same.
     try:
         return keras.saving.serialize_keras_object(optimizer)
@@ -58,14 +60,14 @@ def describe_replay(optimizer, paths, state):
     """
     described = describe_optimizer(optimizer)
     inner = _updating(optimizer)
-    rate = getattr(inner, "_learning_rate", None)
-    schedule = keras.optimizers.schedules.LearningRateSchedule
+    own = describe_optimizer(inner)["config"] or {}
     return {
         "class_name": described["class_name"],
         "config": described if described["config"] is not None else None,
         "paths": paths,
         "state": state,
-        "scheduled": isinstance(rate, schedule),
+        # A schedule is an object with a config of its own.
+        "scheduled": isinstance(own.get("learning_rate"), dict),
         "skips_nonfinite": inner is not optimizer,
     }
 

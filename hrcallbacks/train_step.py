@@ -214,7 +214,7 @@ class ArmedStep:
             return self._plain(*args)
         function, stand_ins = self._capturing()
         count = self._model.steps_per_execution
-        with _replaced(stand_ins):
+        with replaced(stand_ins):
             return backend.run_steps(function, args, count, self._receive)
 
     def _is_stale(self):
@@ -256,7 +256,7 @@ def make_capturing_function(model, probes):
         (model, "steps_per_execution", 1),
         *_watchers(model),
     ]
-    with _replaced([*stand_ins, (model, "train_function", None)]):
+    with replaced([*stand_ins, (model, "train_function", None)]):
         model.make_train_function(force=True)
         return model.train_function, stand_ins
 
@@ -312,7 +312,7 @@ def _fit_of(model):
 
 
 @contextlib.contextmanager
-def _replaced(attributes):
+def replaced(attributes):
     """Sets attributes of instances, and puts back what was there."""
     before = []
     try:

@@ -13,6 +13,7 @@ LAYERS = [
     "__init__",
     "recorder",
     "metrics",
+    "attachment",
     "train_step",
     "snapshot",
     "backends",

@@ -1,0 +1,97 @@
+"""Recording outside `fit`: `train_on_batch` and hand-written training loops."""
+
+import contextlib
+import functools
+import warnings
+
+from hrcallbacks.backends import backend
+from hrcallbacks.train_step import (
+    ArmedStep,
+    Observation,
+    find_optimizers,
+    replaced,
+)
+
+
+@contextlib.contextmanager
+def attach(model, optimizers, probe, begin_step, receive):
+    """Records the training steps of a model that are not steps of a `fit`.
+
+    Args:
+        model: The `keras.Model`.
+        optimizers: Optimizers that the model does not hold.
+        probe: A `Probe`.
+        begin_step: Called before each step; says whether it is to be recorded.
+        receive: As for `ArmedStep.arm`.
+    """
+    attachment = _Attachment(model, probe, begin_step, receive)
+    held = {id(o): o for o in [*find_optimizers(model), *optimizers]}.values()
+    attachment.originals = [
+        (optimizer, name, getattr(optimizer, name))
+        for optimizer in held
+        for name in backend.loose_calls
+    ]
+    stand_ins = [(o, n, attachment.watch(o, n, a)) for o, n, a in attachment.originals]
+    if model.compiled:
+        model.make_train_function()
+        attachment.originals.append((model, "train_function", model.train_function))
+        stand_ins.append((model, "train_function", attachment.train_function))
+    with replaced(stand_ins):
+        yield
+
+
+class _Attachment:
+    def __init__(self, model, probe, begin_step, receive):
+        self.originals = []
+        self._model = model
+        self._probe = probe
+        self._begin_step = begin_step
+        self._receive = receive
+        self._busy = False
+        self._warned = False
+
+    def train_function(self, *args):
+        """Stands in for `model.train_function`, which `train_on_batch` calls."""
+        with replaced(self.originals):
+            if self._begin_step():
+                ArmedStep.arm(self._model, self._probe, self._receive)
+            return self._model.train_function(*args)
+
+    def watch(self, optimizer, name, apply):
+        """Stands in for an optimizer's `apply` that a hand-written loop calls."""
+
+        @functools.wraps(apply)
+        def watched(*args, **kwargs):
+            if self._busy:  # An optimizer that calls another one.
+                return apply(*args, **kwargs)
+            call = backend.as_loose_call(optimizer, name, apply, *args, **kwargs)
+            if backend.is_symbolic(call.grads):
+                self._warn()
+                return apply(*args, **kwargs)
+            return self._see(call)
+
+        return watched
+
+    def _see(self, call):
+        self._busy = True
+        try:
+            if not self._begin_step():
+                return call.run()
+            observation = Observation(self._model, [self._probe])
+            result = observation.see_call(call)
+            (packed,) = observation.packed(call.value)
+            self._receive(0, {}, packed)
+            return result
+        finally:
+            self._busy = False
+
+    def _warn(self):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "An optimizer was called inside a compiled function of your own. What "
+                "it was given cannot be taken out of there, and is not recorded. Call "
+                "it eagerly, or train with model.train_on_batch or model.fit.",
+                RuntimeWarning,
+                stacklevel=4,
+            )

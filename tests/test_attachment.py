@@ -1,0 +1,159 @@
+import keras
+import numpy as np
+import pytest
+
+import hrcallbacks as hr
+from hrcallbacks.backprop import mse_gradients
+
+BACKEND = keras.config.backend()
+
+
+def batches(line):
+    x, y = line
+    return [(x[i : i + 5], y[i : i + 5]) for i in range(0, 20, 5)]
+
+
+def assert_closed_form(recording, batches):
+    assert len(recording) == len(batches)
+    for t, (x, y) in enumerate(batches):
+        parameters = [recording.weights[path][t] for path in recording.paths]
+        expected = mse_gradients(parameters, x, y)
+        for path, gradient in zip(recording.paths, expected, strict=True):
+            np.testing.assert_allclose(
+                recording.gradients[path][t], gradient, rtol=2e-6, atol=1e-6
+            )
+
+
+def hand_written_step(model, optimizer, x, y):
+    """One eager training step, without Keras' trainer."""
+    variables = model.trainable_variables
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x) - y))
+        optimizer.apply(tape.gradient(loss, variables), variables)
+    elif BACKEND == "jax":
+        import jax
+
+        def loss_of(values):
+            output, _ = model.stateless_call(values, [], x)
+            return ((output - y) ** 2).mean()
+
+        optimizer.apply(jax.grad(loss_of)([v.value for v in variables]), variables)
+    else:
+        import torch
+
+        model.zero_grad()
+        ((model(x) - torch.as_tensor(y)) ** 2).mean().backward()
+        with torch.no_grad():
+            optimizer.apply([v.value.grad for v in variables], variables)
+
+
+def test_train_on_batch_is_recorded(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    with recorder.attached(tiny):
+        for x, y in batches(line):
+            tiny.train_on_batch(x, y)
+    assert_closed_form(recorder.recording, batches(line))
+    assert recorder.recording.index["step"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_hand_written_loop_is_recorded(tiny, line, held):
+    optimizer = tiny.optimizer if held else keras.optimizers.SGD(0.1)
+    optimizer.build(tiny.trainable_variables)
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    with recorder.attached(tiny, *([] if held else [optimizer])):
+        for x, y in batches(line):
+            hand_written_step(tiny, optimizer, x, y)
+    assert_closed_form(recorder.recording, batches(line))
+
+
+def test_model_that_was_never_compiled_is_recorded(tiny, line):
+    optimizer = keras.optimizers.SGD(0.1)
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(1)]
+    )
+    optimizer.build(model.trainable_variables)
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    with recorder.attached(model, optimizer):
+        hand_written_step(model, optimizer, *line)
+    assert_closed_form(recorder.recording, [line])
+
+
+def test_the_whole_block_is_one_epoch(tiny, line):
+    recorder = hr.GradientRecorder()
+    with recorder.attached(tiny):
+        for x, y in batches(line):
+            tiny.train_on_batch(x, y)
+    assert recorder.recording.index[["step", "epoch"]].to_numpy().tolist() == [[4, 1]]
+
+
+def test_cadence_is_kept_and_a_later_fit_goes_on(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=3)
+    with recorder.attached(tiny):
+        for x, y in batches(line):
+            tiny.train_on_batch(x, y)
+    tiny.fit(*line, batch_size=5, verbose=0, callbacks=[recorder])
+    assert recorder.recording.index["step"].tolist() == [3, 6]
+
+
+def test_training_is_unchanged_and_nothing_stays(tiny, line):
+    start = tiny.get_weights()
+    ends = []
+    for attach in (False, True):
+        tiny.set_weights(start)
+        tiny.compile(keras.optimizers.Adam(), loss="mse", jit_compile=False)
+        recorder = hr.GradientRecorder(record_freq=1)
+        if attach:
+            with recorder.attached(tiny):
+                tiny.train_on_batch(*line)
+        else:
+            tiny.train_on_batch(*line)
+        assert "apply" not in vars(tiny.optimizer)
+        assert "stateless_apply" not in vars(tiny.optimizer)
+        assert "train_step" not in vars(tiny)
+        ends.append(tiny.get_weights())
+        tiny.train_on_batch(*line)
+        assert len(recorder.recording) == int(attach)
+    for plain, recorded in zip(*ends, strict=True):
+        np.testing.assert_array_equal(plain, recorded)
+
+
+def test_exception_in_the_block_keeps_records_and_leaves_the_model(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1)
+
+    def broken_loop():
+        with recorder.attached(tiny):
+            tiny.train_on_batch(*line)
+            raise RuntimeError("broke")
+
+    with pytest.raises(RuntimeError, match="broke"):
+        broken_loop()
+    tiny.train_on_batch(*line)
+    assert len(recorder.recording) == 1
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's loops run eagerly")
+def test_compiled_loop_of_ones_own_is_named_not_broken(tiny, line):
+    optimizer = tiny.optimizer
+    optimizer.build(tiny.trainable_variables)
+    x, y = line
+    recorder = hr.GradientRecorder(record_freq=1)
+    with (
+        pytest.warns(RuntimeWarning, match="compiled function of your own"),
+        recorder.attached(tiny),
+    ):
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            tf.function(lambda: hand_written_step(tiny, optimizer, x, y))()
+        else:
+            import jax
+
+            values = [v.value for v in tiny.trainable_variables]
+            jax.jit(optimizer.stateless_apply)(
+                [v.value for v in optimizer.variables], values, values
+            )
+    assert len(recorder.recording) == 0
