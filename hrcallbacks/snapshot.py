@@ -1,5 +1,7 @@
 """What a fit starts from: all that a replay needs beside the records."""
 
+from typing import Any
+
 import keras
 
 
@@ -32,7 +34,7 @@ def snapshot_state(optimizer):
     return [to_host(v.value) for v in optimizer.variables] if optimizer.built else None
 
 
-def describe_optimizer(optimizer):
+def describe_optimizer(optimizer) -> dict[str, Any]:
     """Class and config of an optimizer; the config is None where it has none.
 
     Returns:
@@ -42,7 +44,8 @@ def describe_optimizer(optimizer):
         return {"class_name": None, "config": None}
     # A custom optimizer is recorded all the same.
     try:
-        return keras.saving.serialize_keras_object(optimizer)
+        described: Any = keras.saving.serialize_keras_object(optimizer)
+        return described
     except Exception:
         return {"class_name": type(optimizer).__name__, "config": None}
 

@@ -139,21 +139,22 @@ def test_exception_in_the_block_keeps_records_and_leaves_the_model(tiny, line):
 def test_compiled_loop_of_ones_own_is_named_not_broken(tiny, line):
     optimizer = tiny.optimizer
     optimizer.build(tiny.trainable_variables)
-    x, y = line
     recorder = hr.GradientRecorder(record_freq=1)
-    with (
-        pytest.warns(RuntimeWarning, match="compiled function of your own"),
-        recorder.attached(tiny),
-    ):
+    with pytest.warns(RuntimeWarning, match="compiled function of your own"):
+        compiled_loop(tiny, optimizer, line, recorder)
+    assert len(recorder.recording) == 0
+
+
+def compiled_loop(model, optimizer, data, recorder):
+    with recorder.attached(model):
         if BACKEND == "tensorflow":
             import tensorflow as tf
 
-            tf.function(lambda: hand_written_step(tiny, optimizer, x, y))()
+            tf.function(lambda: hand_written_step(model, optimizer, *data))()
         else:
             import jax
 
-            values = [v.value for v in tiny.trainable_variables]
+            values = [v.value for v in model.trainable_variables]
             jax.jit(optimizer.stateless_apply)(
                 [v.value for v in optimizer.variables], values, values
             )
-    assert len(recorder.recording) == 0

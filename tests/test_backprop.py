@@ -244,7 +244,7 @@ def test_step_size_is_kerass_with_its_float32_rounding(steps):
         m, v = 1 - 0.9**t, 1 - 0.999**t
         expected -= adam_step_size(0.1, t) * m / (math.sqrt(v) + 1e-7)
         exact -= 0.1 * math.sqrt(v) / m * m / (math.sqrt(v) + 1e-7)
-    moved = float(variable.value)
+    moved = float(keras.ops.convert_to_numpy(variable.value))
     assert moved == pytest.approx(expected, rel=1e-6)
     assert moved != pytest.approx(exact, rel=3e-6)
 
