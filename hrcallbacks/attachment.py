@@ -31,7 +31,9 @@ def attach(model, optimizers, probe, begin_step, receive):
         for optimizer in held
         for name in backend.loose_calls
     ]
-    stand_ins = [(o, n, attachment.watch(o, n, a)) for o, n, a in attachment.originals]
+    stand_ins: list = [
+        (o, n, attachment.watch(o, n, apply)) for o, n, apply in attachment.originals
+    ]
     if model.compiled:
         model.make_train_function()
         attachment.originals.append((model, "train_function", model.train_function))

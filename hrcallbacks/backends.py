@@ -41,18 +41,9 @@ class TensorFlow:
     def __init__(self):
         self._tf = importlib.import_module("tensorflow")
 
-    def as_call(self, optimizer, apply, grads, trainable_variables=None):
-        """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
-        variables, grads = list(trainable_variables or _built_for(optimizer)), [*grads]
-        return Call(
-            optimizer,
-            _learning_rate(optimizer),
-            variables,
-            grads,
-            _scale(optimizer),
-            self._value,
-            lambda: apply(grads, variables),
-        )
+    def as_call(self, optimizer, apply, *args, **kwargs):
+        """The `Call` that `optimizer.apply(...)` is."""
+        return _stateful_call(self.value, optimizer, apply, *args, **kwargs)
 
     def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
         """The `Call` that a call in a hand-written loop is."""
@@ -70,7 +61,7 @@ class TensorFlow:
             observation = observe()
             with observation.active():
                 logs = train_step(data)
-            return logs, observation.packed(self._value)
+            return logs, observation.packed(self.value)
 
         return step
 
@@ -97,7 +88,8 @@ class TensorFlow:
         optional = iterator.get_next_as_optional()
         return [iter([optional.get_value()])] if optional.has_value() else []
 
-    def _value(self, variable):
+    def value(self, variable):
+        """A variable's value at this moment, which later updates leave alone."""
         return self._tf.identity(variable.value)
 
     def gradient(self, gradient, scale):
@@ -143,15 +135,16 @@ class JAX:
     def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
         """The `Call` that a call in a hand-written loop is, stateless or not."""
         if name == "apply":
-            return TensorFlow.as_call(self, optimizer, apply, *args, **kwargs)
+            return _stateful_call(self.value, optimizer, apply, *args, **kwargs)
         return self.as_call(optimizer, apply, *args, **kwargs)
 
-    def _value(self, variable):
+    def value(self, variable):
+        """A variable's value at this moment."""
         return variable.value
 
     def is_symbolic(self, grads):
         """Whether this runs while a function is traced."""
-        import jax
+        import jax  # pyright: ignore[reportMissingImports]
 
         return any(isinstance(g, jax.core.Tracer) for g in grads)
 
@@ -212,7 +205,8 @@ class Torch:
         receive(0, logs, taken)
         return logs
 
-    def _value(self, variable):
+    def value(self, variable):
+        """A copy of a variable's value."""
         return self.kept(variable.value)
 
     def gradient(self, gradient, scale):
@@ -223,6 +217,20 @@ class Torch:
     def kept(self, tensor):
         """A copy of the tensor, which in-place operations leave alone."""
         return tensor.detach().clone()
+
+
+def _stateful_call(value, optimizer, apply, grads, trainable_variables=None):
+    """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
+    variables, grads = list(trainable_variables or _built_for(optimizer)), [*grads]
+    return Call(
+        optimizer,
+        _learning_rate(optimizer),
+        variables,
+        grads,
+        _scale(optimizer),
+        value,
+        lambda: apply(grads, variables),
+    )
 
 
 def _scale(optimizer):

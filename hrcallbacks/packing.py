@@ -55,7 +55,7 @@ class Packer:
         ((name, tensors),) = packed.items()
         arrays = {}
         for members, tensor in zip(self._layouts[int(name)], tensors, strict=True):
-            flat = np.ravel(keras.ops.convert_to_numpy(tensor))
+            flat = np.ravel(np.asarray(keras.ops.convert_to_numpy(tensor)))
             start = 0
             for key, shape in members:
                 end = start + math.prod(shape)

@@ -428,7 +428,7 @@ def _rates(learning_rates):
 
 
 def _scalar(value):
-    array: Any = to_host(value)
+    array = to_host(value)
     return array.item() if array.ndim == 0 else array
 
 

@@ -198,6 +198,6 @@ def _errors(keras, recording, record, variables):
 def _no_grad(keras):
     if keras.config.backend() != "torch":
         return contextlib.nullcontext()
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     return torch.no_grad()

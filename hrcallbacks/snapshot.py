@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def snapshot_weights(variables):
@@ -84,9 +85,9 @@ def host_dtype(variable):
     return "float32" if dtype == "bfloat16" else dtype
 
 
-def to_host(value):
+def to_host(value) -> np.ndarray:
     """A tensor as a NumPy array."""
-    return keras.ops.convert_to_numpy(value)
+    return np.asarray(keras.ops.convert_to_numpy(value))
 
 
 def _updating(optimizer):

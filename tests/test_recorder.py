@@ -300,7 +300,9 @@ def test_recorder_of_another_model_is_refused_and_loses_nothing(tiny, line):
     fit(tiny, line, recorder)
     other = keras.models.clone_model(tiny)
     other.compile("adam", loss="mse")
-    with pytest.raises(ValueError, match=r"another model, 'tiny'.*2 records.*reset\(\)"):
+    with pytest.raises(
+        ValueError, match=r"another model, 'tiny'.*2 records.*reset\(\)"
+    ):
         fit(other, line, recorder)
     assert len(recorder.recording) == 2
 
