@@ -1,5 +1,6 @@
 """What differs between Keras' backends when a training step is watched."""
 
+import contextlib
 import importlib
 import itertools
 from collections.abc import Callable
@@ -103,8 +104,18 @@ class TensorFlow:
         return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
 
     def kept(self, tensor):
-        """The tensor, so that it does not change any more."""
-        return tensor
+        """The scalar, so that it does not change any more.
+
+        The loss of a replica without a share of the batch has no elements: that is 0.
+        """
+        if tensor.shape.rank == 0:
+            return tensor
+        size = self._tf.cast(self._tf.size(tensor), tensor.dtype)
+        return self._tf.math.divide_no_nan(self._tf.reduce_sum(tensor), size)
+
+    def state_in_reach(self, model, args):
+        """A context in which the variables have their values: they always do."""
+        return contextlib.nullcontext()
 
 
 class JAX:
@@ -185,6 +196,22 @@ class JAX:
         """The tensor: JAX changes none."""
         return tensor
 
+    def state_in_reach(self, model, args):
+        """A context in which the variables have the values in a step's arguments.
+
+        In `fit` they hold none themselves, and under a `keras.distribution` Keras asks
+        each where it lies before it compiles a step.
+        """
+        optimizer = getattr(model, "optimizer", None)
+        variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables if optimizer else [],
+            model.metrics_variables,
+        )
+        pairs = map(zip, variables, args[0])
+        return keras.StatelessScope(state_mapping=itertools.chain(*pairs))
+
 
 class Torch:
     """Steps of the PyTorch backend, which updates in place."""
@@ -193,6 +220,7 @@ class Torch:
     loose_calls = ("apply",)
     as_call = TensorFlow.as_call
     as_loose_call = TensorFlow.as_loose_call
+    state_in_reach = TensorFlow.state_in_reach
     capturing_step = TensorFlow.capturing_step
 
     def is_symbolic(self, grads):

@@ -339,6 +339,8 @@ class GradientRecorder(keras.callbacks.Callback):
             )
 
     def _flush(self):
+        if self._probe is not None and self._probe.failure is not None:
+            raise self._probe.failure
         while self._pending:
             step, logs, packed = self._pending.pop(0)
             records = _by_record(self._probe.packer.unpack(packed))
@@ -369,6 +371,8 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _stop(self, error):
         self._stopped = True
+        if self._probe is not None:
+            self._probe.failure = None
         with contextlib.suppress(Exception):
             self._flush()
         self._pending = []

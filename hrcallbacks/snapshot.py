@@ -15,7 +15,7 @@ def snapshot_weights(variables):
     Returns:
         Dict from path to array.
     """
-    return {path: to_host(v.value) for path, v in variables.items()}
+    return {path: to_host(v) for path, v in variables.items()}
 
 
 def snapshot_variables(variables):
@@ -32,7 +32,7 @@ def snapshot_variables(variables):
 def snapshot_state(optimizer):
     """An optimizer's variables before the first step; None before it is built."""
     optimizer = _updating(optimizer)
-    return [to_host(v.value) for v in optimizer.variables] if optimizer.built else None
+    return [to_host(v) for v in optimizer.variables] if optimizer.built else None
 
 
 def describe_optimizer(optimizer) -> dict[str, Any]:

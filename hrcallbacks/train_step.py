@@ -29,6 +29,7 @@ class Probe:
     Attributes:
         optimizers: By name, the optimizers that were seen at work, each with the paths
             of the variables that it updates (None for one that is not recorded).
+        failure: What kept a capturing train function from being made, or None.
 
     Args:
         select: Called once with the model's trainable variables, as soon as they
@@ -45,6 +46,7 @@ class Probe:
         self.compiled = {}
         self.packer = Packer()
         self.optimizers = {}
+        self.failure: Exception | None = None
         self._select = select
         self._variables: dict | None = None
 
@@ -212,7 +214,12 @@ class ArmedStep:
         _attributes(self._model)["train_function"] = self._plain
         if self._is_stale():
             return self._plain(*args)
-        function, stand_ins = self._capturing()
+        try:
+            function, stand_ins = self._capturing(args)
+        except Exception as error:  # The recorder hears of it; training goes on.
+            for probe, _ in self._listeners:
+                probe.failure = error
+            return self._plain(*args)
         count = self._model.steps_per_execution
         with replaced(stand_ins):
             return backend.run_steps(function, args, count, self._receive)
@@ -221,7 +228,7 @@ class ArmedStep:
         # An exception in another callback can end a fit between arming and calling.
         return _fit_of(self._model) is not self._fit
 
-    def _capturing(self):
+    def _capturing(self, args):
         probes = [probe for probe, _ in self._listeners]
         cache = probes[0].compiled
         if cache.get("plain") is not self._plain:  # Compiled anew: a new step.
@@ -229,7 +236,8 @@ class ArmedStep:
             cache["plain"] = self._plain
         key = tuple(probes)
         if key not in cache:
-            cache[key] = make_capturing_function(self._model, probes)
+            with backend.state_in_reach(self._model, args):
+                cache[key] = make_capturing_function(self._model, probes)
         return cache[key]
 
     def _receive(self, number, logs, taken):

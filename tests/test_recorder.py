@@ -437,6 +437,21 @@ def test_fault_in_recording_warns_once_and_training_goes_on(tiny, line):
     assert "INCOMPLETE" in repr(recorder.recording)
 
 
+def test_train_function_that_cannot_be_made_warns_and_training_goes_on(
+    tiny, line, monkeypatch
+):
+    def broken(model, probes):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("hrcallbacks.train_step.make_capturing_function", broken)
+    recorder = hr.GradientRecorder()
+    with pytest.warns(RuntimeWarning, match=r"no such thing.*incomplete"):
+        fit(tiny, line, recorder)
+    assert int(tiny.optimizer.iterations.value) == 8
+    assert len(recorder.recording) == 0
+    assert recorder.recording.attributes["complete"] is False
+
+
 def test_evaluate_and_predict_are_left_alone(tiny, line):
     recorder = hr.GradientRecorder()
     tiny.evaluate(*line, verbose=0, callbacks=[recorder])
