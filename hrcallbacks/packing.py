@@ -23,18 +23,21 @@ class Packer:
         """Packs tensors, inside a step.
 
         Args:
-            tensors: Dict from any key to a tensor of static shape.
+            tensors: Dict from `(record, quantity, path)` to a tensor of static shape.
 
         Returns:
             A dict of one entry: the layout's name, and a tuple of tensors, the small
-            ones of a dtype joined into one.
+            ones of a kind joined into one.
         """
         groups = {}
         for key, tensor in tensors.items():
             shape = tuple(tensor.shape)
             dtype = keras.backend.standardize_dtype(tensor.dtype)
             large = key if math.prod(shape) > _SMALL else None
-            groups.setdefault((dtype, large), []).append((key, shape))
+            # Gradients and weights apart: joined, XLA computes a part of the update
+            # once more inside the join, and rounds elsewhere than without it.
+            group = (dtype, large, key[1] == "weights")
+            groups.setdefault(group, []).append((key, shape))
         layout = tuple(tuple(members) for members in groups.values())
         if layout not in self._layouts:
             self._layouts.append(layout)

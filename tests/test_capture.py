@@ -182,8 +182,8 @@ CASES = [
 ]
 
 
-def train(model, x, y, options, callbacks):
-    model.compile(keras.optimizers.Adam(0.01), loss="mse", jit_compile=False)
+def train(model, x, y, options, callbacks, jit_compile=False):
+    model.compile(keras.optimizers.Adam(0.01), loss="mse", jit_compile=jit_compile)
     history = model.fit(
         x,
         y,
@@ -229,3 +229,115 @@ def test_recorded_gradients_are_those_of_autodiff(case):
     assert train(model, x, y, options, []) == history
     for plain, recorded in zip(full_state(model), recorded_state, strict=True):
         np.testing.assert_array_equal(plain, recorded)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="no XLA")
+@pytest.mark.parametrize(
+    "case",
+    [dense, convolution_with_batch_norm, masked_lstm],
+    ids=lambda case: case.__name__,
+)
+def test_training_is_unchanged_under_xla(case):
+    keras.utils.set_random_seed(3)
+    model, x, y, options = case()
+    start = [keras.ops.convert_to_numpy(v) for v in model.variables]
+    ends = []
+    for callbacks in ([], [hr.GradientRecorder(record_freq=1)]):
+        for variable, value in zip(model.variables, start, strict=True):
+            variable.assign(value)
+        history = train(model, x, y, options | {"epochs": 3}, callbacks, True)
+        ends.append((history, full_state(model)))
+    assert ends[0][0] == ends[1][0]
+    for plain, recorded in zip(ends[0][1], ends[1][1], strict=True):
+        np.testing.assert_array_equal(plain, recorded)
+
+
+def classifier():
+    model = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(8, "relu"), layers.Dropout(0.5)]
+    )
+    model.add(layers.Dense(3, "softmax", name="classes"))
+    return model, normal(3), np.arange(BATCH * STEPS) % 3
+
+
+def test_class_weights_are_in_the_gradient():
+    model, x, y = classifier()
+    start = model.get_weights()
+    recorded = []
+    for weights in ({0: 1.0, 1: 1.0, 2: 1.0}, {0: 0.0, 1: 0.0, 2: 1.0}):
+        keras.utils.set_random_seed(4)
+        model.set_weights(start)
+        model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=False)
+        recorder = hr.GradientRecorder(record_freq=1)
+        model.fit(
+            x,
+            y,
+            batch_size=BATCH,
+            shuffle=False,
+            verbose=0,
+            class_weight=weights,
+            callbacks=[recorder],
+        )
+        recorded.append(recorder.recording.gradients["classes/bias"][0])
+    # Where only class 2 counts, the logits of 0 and 1 can only be pushed down.
+    assert (recorded[1][:2] >= 0).all()
+    assert recorded[1][2] < 0
+    assert not np.allclose(*recorded)
+
+
+def test_dropout_trains_and_replays_as_recorded():
+    keras.utils.set_random_seed(4)
+    model, x, y = classifier()
+    model.compile("adam", loss="sparse_categorical_crossentropy", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1)
+    model.fit(x, y, batch_size=BATCH, epochs=5, verbose=0, callbacks=[recorder])
+    assert recorder.recording.replay().max_error < 1e-6
+
+
+def test_layer_that_is_unfrozen_between_two_fits():
+    model, x, y, _ = dense()
+    model.layers[0].trainable = False
+    recorder = hr.GradientRecorder(record_freq=1)
+    train(model, x, y, {}, [recorder])
+    assert len(recorder.recording.paths) == 2
+    model.layers[0].trainable = True
+    train(model, x, y, {}, [recorder])
+    recording = recorder.recording
+    assert len(recording.paths) == 4
+    assert len(recording) == 2 * STEPS
+    thawed = [v.path for v in model.layers[0].trainable_variables]
+    assert recording.has_gradient[thawed].to_numpy().tolist() == (
+        [[False, False]] * STEPS + [[True, True]] * STEPS
+    )
+    for path in thawed:
+        assert np.isnan(recording.gradients[path][:STEPS]).all()
+        assert np.isfinite(recording.gradients[path][STEPS:]).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_recorded_unscaled_in_float32(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        keras.utils.set_random_seed(3)
+        model, x, y, _ = dense()
+    finally:
+        keras.config.set_dtype_policy(before)
+    keras.utils.set_random_seed(3)
+    reference, *_ = dense()
+    reference.set_weights(model.get_weights())
+    recordings = []
+    for each in (model, reference):
+        recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+        each.compile("sgd", loss="mse", jit_compile=False)
+        each.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[recorder])
+        recordings.append(recorder.recording)
+    mixed, full = recordings
+    for ours, theirs in zip(
+        mixed.gradients.values(), full.gradients.values(), strict=True
+    ):
+        assert ours.dtype == np.float32
+        # Half precision has 8 to 11 bits; a scale left in would be 2^15.
+        scale = np.abs(theirs[0]).max()
+        np.testing.assert_allclose(ours[0], theirs[0], atol=0.03 * scale)
+    assert mixed.replay().max_error < 1e-6
