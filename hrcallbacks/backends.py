@@ -16,11 +16,12 @@ class Call:
 
     Attributes:
         optimizer: The optimizer.
-        learning_rate: Its learning rate in this call, a scalar tensor.
+        learning_rate: Its learning rate in this call, a scalar tensor, or None.
         variables: The Keras variables that it is to update.
         grads: Their gradients as handed over: scaled, sparse or None.
         scale: What the loss was multiplied by, or None where it was not.
         value: Called with a variable, gives its value at that moment.
+        knows: Called with a variable, says whether `value` can be asked for it.
         run: Performs the call and returns its result.
     """
 
@@ -30,6 +31,7 @@ class Call:
     grads: list
     scale: Any
     value: Callable
+    knows: Callable
     run: Callable
 
 
@@ -140,7 +142,14 @@ class JAX:
             return result
 
         return Call(
-            optimizer, rate, variables, grads, scale, lambda v: values[id(v)], run
+            optimizer,
+            rate,
+            variables,
+            grads,
+            scale,
+            lambda v: values[id(v)],
+            lambda v: id(v) in values,
+            run,
         )
 
     def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
@@ -257,6 +266,7 @@ def _stateful_call(value, optimizer, apply, grads, trainable_variables=None):
         grads,
         _scale(optimizer),
         value,
+        lambda variable: True,
         lambda: apply(grads, variables),
     )
 
@@ -269,7 +279,11 @@ def _scale(optimizer):
 
 
 def _learning_rate(optimizer):
-    return keras.ops.convert_to_tensor(optimizer.learning_rate, "float32")
+    try:
+        rate = optimizer.learning_rate
+    except AttributeError:  # A MultiOptimizer has none of its own.
+        return None
+    return keras.ops.convert_to_tensor(rate, "float32")
 
 
 def _built_for(optimizer):

@@ -339,11 +339,14 @@ class GradientRecorder(keras.callbacks.Callback):
             )
 
     def _flush(self):
-        if self._probe is not None and self._probe.failure is not None:
-            raise self._probe.failure
+        probe = self._probe
+        if probe is None:
+            return
+        if probe.failure is not None:
+            raise probe.failure
         while self._pending:
             step, logs, packed = self._pending.pop(0)
-            records = _by_record(self._probe.packer.unpack(packed))
+            records = _by_record(probe.packer.unpack(packed))
             for number, arrays in records.items():
                 self._store.append(self._row(step, number, records, logs), arrays)
             self._updates_seen = self._updates_seen or bool(records)

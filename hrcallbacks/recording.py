@@ -7,6 +7,9 @@ import html
 import math
 from collections.abc import Mapping
 
+import numpy as np
+import pandas as pd
+
 from hrcallbacks import tables
 from hrcallbacks.replay import replay
 from hrcallbacks.selection import matches
@@ -108,6 +111,18 @@ class Recording:
     def paths(self):
         """Paths of the recorded variables, in the model's order."""
         return list(dict.fromkeys([*self.gradients, *self.weights]))
+
+    @property
+    def has_nonfinite(self):
+        """DataFrame of bool, records by paths: whether a gradient has NaN or infinity.
+
+        False where the variable got no gradient: see `has_gradient`.
+        """
+        flags = {
+            path: [not np.isfinite(row).all() for row in self.gradients[path]]
+            for path in self.has_gradient
+        }
+        return pd.DataFrame(flags, dtype=bool) & self.has_gradient
 
     def to_frame(self, *, layout="wide", names="path", variables=None, biases=False):
         """The recording as one table.

@@ -157,21 +157,20 @@ def _build_in_graph(keras, optimizer, variables):
 
 
 def _apply(recording, record, name, optimizer, part, variables):
-    column = "learning_rate" if name == "0" else f"learning_rate_{int(name) + 1}"
-    rate = recording.index[column].iloc[record]
-    if np.isnan(rate):  # Not called in this record.
-        return
     spec = part["optimizers"][name]
     pairs = [
         (recording.gradients[path][record], variables[path])
         for path in spec["paths"]
         if recording.has_gradient[path].iloc[record]
     ]
+    if not pairs:  # Not called in this record.
+        return
     # A LossScaleOptimizer skips such a step.
     if spec["skips_nonfinite"] and not all(np.isfinite(g).all() for g, _ in pairs):
         return
-    if not spec["scheduled"]:
-        optimizer.learning_rate = float(rate)
+    column = "learning_rate" if name == "0" else f"learning_rate_{int(name) + 1}"
+    if column in recording.index and not spec["scheduled"]:
+        optimizer.learning_rate = float(recording.index[column].iloc[record])
     optimizer.apply(*map(list, zip(*_as_tensors(pairs), strict=True)))
 
 

@@ -124,15 +124,29 @@ class Observation:
                 take("gradients", path, backend.gradient(gradient, call.scale))
             if probe.weights_at == "before":
                 take("weights", path, call.value(call.variables[index]))
+        self._take_idle("before", call)
         self._inside = True
         try:
             result = call.run()
         finally:
             self._inside = False
+        self._take_idle("after", call)
         for probe, take, path, index in rows:
             if probe.weights_at == "after":
                 take("weights", path, call.value(call.variables[index]))
         return result
+
+    def _take_idle(self, moment, call):
+        """Takes the weights that this record has not updated, as they are now."""
+        for number, probe in enumerate(self._probes):
+            records, taken = self._updated[number], self._taken[number]
+            if probe.weights_at != moment or not records:
+                continue
+            for path, variable in probe.variables(self._model).items():
+                # JAX carries no state but that of the call: see `_completed`.
+                if path not in records[-1] and call.knows(variable):
+                    key = (len(records) - 1, "weights", path)
+                    taken[key] = call.value(variable)
 
     def _rows(self, call):
         """Tuples of probe, its way to take, path and place in the call."""
@@ -146,7 +160,8 @@ class Observation:
             records[-1].update(paths)
             take = functools.partial(self._take, self._taken[number], len(records) - 1)
             name = probe.see_optimizer(call.optimizer, call.variables)
-            take("learning_rates", name, backend.kept(call.learning_rate))
+            if call.learning_rate is not None:
+                take("learning_rates", name, backend.kept(call.learning_rate))
             for path, index in paths.items():
                 yield probe, take, path, index
 
@@ -170,8 +185,9 @@ class Observation:
         for record, updated in enumerate(self._updated[number]):
             if probe.weights_at:
                 for path, variable in probe.variables(self._model).items():
-                    if path not in updated:
-                        taken[record, "weights", path] = value(variable)
+                    key = (record, "weights", path)
+                    if path not in updated and key not in taken:
+                        taken[key] = value(variable)
             if self._loss is not None:
                 taken[record, "loss", ""] = self._loss
         return taken

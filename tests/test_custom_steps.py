@@ -250,3 +250,20 @@ def test_gradients_are_recorded_before_clipping(data, limit):
     for path in ("line/kernel", "line/bias"):
         np.testing.assert_array_equal(clipped.gradients[path], plain.gradients[path])
         assert np.abs(plain.gradients[path]).max() > 0.01
+
+
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="this Keras has none"
+)
+def test_multi_optimizer_is_seen_once_and_replays(data):
+    optimizers = keras.optimizers
+    by_path = optimizers.OptimizerMap(
+        optimizers.SGD(0.1), {".*bias": optimizers.Adam(0.2)}
+    )
+    recording = record(optimizers.MultiOptimizer(by_path), data)
+    plain = record(optimizers.SGD(0.1), data)
+    assert len(recording) == len(plain) == 6
+    np.testing.assert_array_equal(
+        recording.gradients["line/kernel"][0], plain.gradients["line/kernel"][0]
+    )
+    assert recording.replay().max_error < 1e-6

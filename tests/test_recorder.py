@@ -251,6 +251,7 @@ def test_variable_without_gradient_is_nan_and_flagged(line):
     recording = recorder.recording
     assert np.isnan(recording.gradients["idle"]).all()
     assert recording.has_gradient.to_numpy().tolist() == [[False, True]] * 2
+    assert not recording.has_nonfinite.to_numpy().any()
     assert np.isfinite(recording.weights["idle"]).all()
 
 
@@ -264,6 +265,8 @@ def test_nan_and_infinite_gradients_are_recorded_as_they_are(tiny, line):
     gradients = recorder.recording.gradients["output/bias"]
     assert np.isfinite(gradients[0]).all()
     assert np.isnan(gradients[1:]).all()
+    flags = recorder.recording.has_nonfinite["tiny/output/bias"]
+    assert flags.tolist() == [False, True, True, True]
     assert np.isnan(recorder.recording.index["loss"][1])
 
 
