@@ -11,6 +11,7 @@ import hrcallbacks as hr
 
 BACKEND = keras.config.backend()
 BATCH, STEPS = 4, 3
+CLASS_WEIGHT = {0: 1.0, 1: 3.0, 2: 0.5}
 rng = np.random.default_rng(0)
 
 
@@ -33,6 +34,11 @@ def two_inputs_and_outputs():
     joined = layers.Concatenate()([layers.Dense(3)(a), b])
     model = keras.Model([a, b], [layers.Dense(2)(joined), layers.Dense(1)(joined)])
     return model, [normal(3), normal(2)], [normal(2), normal(1)], {}
+
+
+def weighted_losses():
+    model, x, y, _ = two_inputs_and_outputs()
+    return model, x, y, {"loss": ["mse"] * 2, "loss_weights": [0.3, 2.0]}
 
 
 def shared_layer():
@@ -84,6 +90,13 @@ def regularized():
 def sample_weighted():
     model, x, y, _ = dense()
     return model, x, y, {"sample_weight": np.linspace(0, 2, len(x), dtype="float32")}
+
+
+def class_weighted():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    classes = np.arange(BATCH * STEPS) % 3
+    return model, normal(3), classes, {"loss": loss, "class_weight": CLASS_WEIGHT}
 
 
 def convolution_with_batch_norm():
@@ -167,11 +180,13 @@ def colliding_paths():
 CASES = [
     dense,
     two_inputs_and_outputs,
+    weighted_losses,
     shared_layer,
     nested,
     subclassed_with_add_loss,
     regularized,
     sample_weighted,
+    class_weighted,
     convolution_with_batch_norm,
     embedding_with_repeated_tokens,
     masked_lstm,
@@ -183,7 +198,10 @@ CASES = [
 
 
 def train(model, x, y, options, callbacks, jit_compile=False):
-    model.compile(keras.optimizers.Adam(0.01), loss="mse", jit_compile=jit_compile)
+    compiled = {"loss": "mse", "loss_weights": None}
+    compiled |= {key: options[key] for key in compiled.keys() & options}
+    options = {key: options[key] for key in options.keys() - compiled}
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=jit_compile, **compiled)
     history = model.fit(
         x,
         y,
@@ -196,27 +214,29 @@ def train(model, x, y, options, callbacks, jit_compile=False):
     return history.history
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
-def test_recorded_gradients_are_those_of_autodiff(case):
-    keras.utils.set_random_seed(3)
-    model, x, y, options = case()
-    start = [keras.ops.convert_to_numpy(v) for v in model.variables]
-    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
-    history = train(model, x, y, options, [recorder])
-    recorded_state = full_state(model)
-    recording = recorder.recording
-    assert len(recording) == STEPS
-    assert len(recording.paths) == len(model.trainable_variables)
-    for t in range(STEPS):
-        rows = slice(BATCH * t, BATCH * t + BATCH)
-        batch = [
+def weights_of_samples(y, options):
+    """What Keras multiplies each sample's loss by, or None."""
+    if "class_weight" in options:
+        return np.array([options["class_weight"][c] for c in y], "float32")
+    return options.get("sample_weight")
+
+
+def assert_gradients_are_those_of_autodiff(
+    recording, records, model, x, y, weight=None, paths=None
+):
+    paths = paths or recording.paths  # In the order of the model's variables.
+    for t in records:
+        batch = recording.index["batch"][t] - 1
+        rows = slice(BATCH * batch, BATCH * batch + BATCH)
+        parts = [
             keras.tree.map_structure(lambda a, rows=rows: a[rows], part)
-            for part in (x, y, options.get("sample_weight"))
+            for part in (x, y, weight)
             if part is not None
         ]
-        weights = [recording.weights[path][t] for path in recording.paths]
-        expected = oracle.gradients(model, weights, *batch)
-        for path, gradient in zip(recording.paths, expected, strict=True):
+        assert len(paths) == len(model.trainable_variables)
+        weights = [recording.weights[path][t] for path in paths]
+        expected = oracle.gradients(model, weights, *parts)
+        for path, gradient in zip(paths, expected, strict=True):
             # A few roundings of float32, against the largest of the elements.
             np.testing.assert_allclose(
                 recording.gradients[path][t],
@@ -224,11 +244,35 @@ def test_recorded_gradients_are_those_of_autodiff(case):
                 rtol=0,
                 atol=2e-6 * max(1.0, np.abs(gradient).max()),
             )
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.variables]
+
+
+def assert_trains_the_same(model, start, x, y, options, history, state):
+    """Without a recorder, from the same start, bit for bit."""
     for variable, value in zip(model.variables, start, strict=True):
         variable.assign(value)
     assert train(model, x, y, options, []) == history
-    for plain, recorded in zip(full_state(model), recorded_state, strict=True):
+    for plain, recorded in zip(full_state(model), state, strict=True):
         np.testing.assert_array_equal(plain, recorded)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_recorded_gradients_are_those_of_autodiff(case):
+    keras.utils.set_random_seed(3)
+    model, x, y, options = case()
+    start = values(model)
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    history = train(model, x, y, options, [recorder])
+    state = full_state(model)
+    recording = recorder.recording
+    assert len(recording) == STEPS
+    assert len(recording.paths) == len(model.trainable_variables)
+    weight = weights_of_samples(y, options)
+    assert_gradients_are_those_of_autodiff(recording, range(STEPS), model, x, y, weight)
+    assert_trains_the_same(model, start, x, y, options, history, state)
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="no XLA")
@@ -341,3 +385,52 @@ def test_mixed_precision_is_recorded_unscaled_in_float32(policy):
         scale = np.abs(theirs[0]).max()
         np.testing.assert_allclose(ours[0], theirs[0], atol=0.03 * scale)
     assert mixed.replay().max_error < 1e-6
+
+
+def test_autodiff_on_another_batch_is_told_apart():
+    model, x, y, options = dense()
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    train(model, x, y, options, [recorder])
+    x = np.roll(x, BATCH, axis=0)
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_gradients_are_those_of_autodiff(
+            recorder.recording, range(STEPS), model, x, y
+        )
+
+
+def test_dropout_training_is_unchanged():
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh")])
+    model.add(layers.Dropout(0.5))
+    model.add(layers.Dense(1))
+    x, y = normal(3), normal(1)
+    start = values(model)  # The state of the random numbers with them.
+    keras.utils.set_random_seed(4)  # On PyTorch, dropout draws from the global one.
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    history = train(model, x, y, {}, [recorder])
+    state = full_state(model)
+    # The units that were dropped have no gradient: the mask is the step's own.
+    kernel = recorder.recording.gradients[model.layers[-1].kernel.path]
+    assert (kernel == 0).any()
+    assert recorder.recording.replay().max_error < 1e-6
+    keras.utils.set_random_seed(4)
+    assert_trains_the_same(model, start, x, y, {}, history, state)
+
+
+def test_gradients_after_unfreezing_are_those_of_autodiff():
+    keras.utils.set_random_seed(3)
+    model, x, y, _ = dense()
+    first = model.layers[0]
+    first.trainable = False
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    train(model, x, y, {}, [recorder])
+    first.trainable = True
+    train(model, x, y, {}, [recorder])
+    recording = recorder.recording
+    assert recording.index["step"].tolist() == [*range(1, 2 * STEPS + 1)]
+    late = recording.has_gradient[first.kernel.path].tolist()
+    assert late == [False] * STEPS + [True] * STEPS
+    paths = [v.path for v in model.trainable_variables]
+    assert_gradients_are_those_of_autodiff(
+        recording, range(STEPS, 2 * STEPS), model, x, y, paths=paths
+    )

@@ -32,6 +32,9 @@ OPTIONS = {
     "moving average": lambda: optimizers.Adam(use_ema=True, ema_overwrite_frequency=7),
     "weight decay": lambda: optimizers.Adam(weight_decay=0.1),
     "loss scale": lambda: optimizers.LossScaleOptimizer(optimizers.Adam()),
+    "growing loss scale": lambda: optimizers.LossScaleOptimizer(
+        optimizers.Adam(), initial_scale=8.0, dynamic_growth_steps=7
+    ),
 }
 
 
@@ -91,6 +94,18 @@ def test_learning_rate_that_a_callback_changes_is_followed():
     assert_replays(recording)
 
 
+def test_learning_rate_that_stagnation_lowers_is_followed():
+    # No improvement is ever large enough: halved after each epoch but the first.
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        monitor="loss", factor=0.5, patience=1, min_delta=1e9
+    )
+    recorder = hr.GradientRecorder(record_freq=1)
+    recording = fit(small_model("sgd"), recorder, callbacks=[plateau])
+    rates = recording.index["learning_rate"].to_numpy()
+    np.testing.assert_allclose(rates[[0, 12, 18]], [0.01, 0.005, 0.0025], rtol=1e-6)
+    assert_replays(recording)
+
+
 def test_second_fit_and_state_from_an_earlier_one():
     model = small_model("adam")
     fit(model, hr.GradientRecorder(), epochs=2)
@@ -131,6 +146,17 @@ def test_optimizer_without_config_is_named():
     recorder = hr.GradientRecorder(record_freq=1)
     recording = fit(small_model(Own()), recorder, epochs=1)
     with pytest.raises(ValueError, match=r"Own cannot be replayed.*get_config"):
+        recording.replay()
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="Keras builds it before the step"
+)
+def test_model_that_was_built_in_its_first_step_says_so():
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", loss="mse", jit_compile=False)
+    recording = fit(model, hr.GradientRecorder(record_freq=1), epochs=1)
+    with pytest.raises(ValueError, match=r"built\s+in it.*model\.build"):
         recording.replay()
 
 
