@@ -81,7 +81,7 @@ class _Attachment:
                 return call.run()
             observation = Observation(self._model, [self._probe])
             result = observation.see_call(call)
-            (packed,) = observation.packed(call.value)
+            (packed,) = observation.packed(call.value, call.knows)
             self._receive(0, {}, packed)
             return result
         finally:

@@ -95,6 +95,10 @@ class TensorFlow:
         """A variable's value at this moment, which later updates leave alone."""
         return self._tf.identity(variable.value)
 
+    def is_sparse(self, gradient):
+        """Whether a gradient holds some rows alone, maybe one of them twice."""
+        return isinstance(gradient, self._tf.IndexedSlices)
+
     def gradient(self, gradient, scale):
         """The gradient dense, unscaled and summed over replicas."""
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
@@ -197,6 +201,10 @@ class JAX:
             receive(number, logs, taken)
         return logs, state
 
+    def is_sparse(self, gradient):
+        """Whether a gradient is sparse: under Keras on JAX none is."""
+        return False
+
     def gradient(self, gradient, scale):
         """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
         return gradient if scale is None else gradient / scale
@@ -245,6 +253,10 @@ class Torch:
     def value(self, variable):
         """A copy of a variable's value."""
         return self.kept(variable.value)
+
+    def is_sparse(self, gradient):
+        """Whether a gradient is sparse."""
+        return gradient.is_sparse
 
     def gradient(self, gradient, scale):
         """The gradient dense and unscaled."""

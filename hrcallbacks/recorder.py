@@ -147,12 +147,14 @@ class GradientRecorder(keras.callbacks.Callback):
         self._store = MemoryStore()
         self._trained: Any = None  # The model whose records these are.
         self._probe: Any = None
-        self._trainable = None
+        self._seen = []  # The variables and optimizers that the probe was made for.
+        self._loose = ()  # Optimizers that the model does not hold.
         self._steps = 0  # Steps run before the current epoch.
         self._batches = None  # Steps in each epoch, where that is known.
         self._begin_fit()
 
     def _begin_fit(self):
+        self._hit = False  # Whether any step was one to record.
         self._updates_seen = False  # Whether any step called an optimizer.
         self._pending = []  # Records whose arrays are still on the device.
         self._stopped = False
@@ -202,10 +204,11 @@ class GradientRecorder(keras.callbacks.Callback):
         self._steps += self._steps_in_epoch() if self._trained else 0
         self._batches = batches
         self._begin_fit()
-        trainable = [id(v) for v in model.trainable_variables]
-        if self._probe is None or trainable != self._trainable:
+        # The optimizers too: a model compiled again has others.
+        seen = [*model.trainable_variables, *find_optimizers(model), *self._loose]
+        if self._probe is None or list(map(id, seen)) != list(map(id, self._seen)):
             # Otherwise the steps compiled in an earlier fit will do.
-            self._trainable = trainable
+            self._seen = seen
             self._probe = Probe(
                 self._select,
                 gradients=self._gradients is not None,
@@ -263,6 +266,7 @@ class GradientRecorder(keras.callbacks.Callback):
         """
         self.set_params({})
         self.set_model(model)
+        self._loose = optimizers
         self.on_train_begin()
         self.on_epoch_begin(0)
         steps = itertools.count()
@@ -277,8 +281,9 @@ class GradientRecorder(keras.callbacks.Callback):
             try:
                 yield self
             finally:
+                self._loose = ()
                 self.on_epoch_end(0)
-                self.on_train_end()
+            self.on_train_end()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts an epoch."""
@@ -314,6 +319,7 @@ class GradientRecorder(keras.callbacks.Callback):
         batch = self._batch + number + 1
         if batch not in self._wanted:
             return
+        self._hit = True
         if self._cadence.per_epoch:
             self._pending.clear()
         step = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
@@ -338,6 +344,21 @@ class GradientRecorder(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
+    def on_train_end(self, logs=None):
+        """Says that the fit came to its end, or that nothing of it was recorded."""
+        if self._stopped:
+            return
+        self._store.fits[-1]["ended"] = True
+        steps = self._steps + self._steps_in_epoch()
+        if steps and not (self._hit or len(self._store)):
+            warnings.warn(
+                f"Nothing was recorded: record_freq={self._cadence.record_freq!r} asks "
+                f"for none of the {steps} steps that were run. Use a smaller one, or "
+                "record_freq='epoch' for the last step of each epoch.",
+                UserWarning,
+                stacklevel=2,
+            )
+
     def _flush(self):
         probe = self._probe
         if probe is None:
@@ -356,6 +377,7 @@ class GradientRecorder(keras.callbacks.Callback):
         if not self._store.fits:
             return
         fit = self._store.fits[-1]
+        fit["sparse"] = sorted(self._probe.sparse)
         for name, (optimizer, paths) in self._probe.optimizers.items():
             state = fit["states"].get(id(optimizer))
             if name not in fit["optimizers"]:
@@ -379,7 +401,8 @@ class GradientRecorder(keras.callbacks.Callback):
         with contextlib.suppress(Exception):
             self._flush()
         self._pending = []
-        self._store.attributes["complete"] = False
+        if self._store.fits:
+            self._store.fits[-1]["fault"] = repr(error)
         warnings.warn(
             f"Recording stopped in epoch {self._epoch}: {error!r}. Training goes on; "
             f"the {len(self._store)} records made until then are in "
@@ -395,7 +418,6 @@ class GradientRecorder(keras.callbacks.Callback):
             self._store.declare("gradients", specs)
         if self._weights:
             self._store.declare("weights", specs)
-        self._store.attributes = {"complete": True} | self._store.attributes
         self._store.attributes.update(self._describe(trainable))
         quantities = (self._gradients is not None) + (self._weights is not None)
         size = sum(math.prod(s) * np.dtype(d).itemsize for s, d in specs.values())

@@ -34,13 +34,14 @@ class Arrays(Mapping):
         self._made = {}
 
     def __getitem__(self, path):
-        """The array of one path."""
+        """The array of one path, or of one variable of the model."""
         path = self._find(path)
         if path not in self._made:
             self._made[path] = self._make(path)
         return self._made[path]
 
     def _find(self, path):
+        path = getattr(path, "path", path)
         if path in self._paths:
             return path
         found = [p for p in self._paths if p.endswith(f"/{path}")]
@@ -77,8 +78,9 @@ class Recording:
 
     Attributes:
         index: DataFrame, one row a record: `step` (from 1, over the whole run),
-            `epoch`, `batch` (from 1), `loss` (of that very batch, before its update,
-            not Keras' running mean), and the metrics.
+            `epoch`, `batch` (from 1; `epoch` counts anew in each fit), `loss` (of that
+            very batch, before its update, not Keras' running mean), and the metrics
+            (as in Keras' logs: means over the epoch's steps so far).
         gradients: Mapping from path to an array of shape `(records, *shape)`, in the
             gradient's dtype: what was handed to the optimizer. That is the gradient
             of the training loss, its regularizers and weights included, unscaled
@@ -86,12 +88,15 @@ class Recording:
             decay. NaN where a variable got none.
         weights: Mapping from path to an array of shape `(records, *shape)`: the
             weights after the update that the row's gradient made, or before it, as
-            `attributes["weights_at"]` says.
+            `attributes["weights_at"]` says. NaN for what a hand-written loop on JAX
+            did not hand to the optimizer in that step.
         has_gradient: DataFrame of bool, records by paths: whether the variable got a
             gradient in that step.
-        attributes: What holds for the whole recording: `complete`; `record_freq`;
-            `weights_at`; `variables`, path and shape of each trainable variable of
-            the model; `optimizer`, its class and config; `backend`; `versions`.
+        attributes: What holds for the whole recording: `complete`, whether each fit
+            came to its end with its recording intact; `fault`, what stopped the
+            recording if something did; `record_freq`; `weights_at`; `variables`, path
+            and shape of each trainable variable of the model; `optimizer`, class and
+            config of the latest fit's; `backend`; `versions`.
         fits: What a replay of each fit starts from.
     """
 
@@ -185,10 +190,11 @@ class Recording:
 
     def _select(self, variables):
         paths = self.paths
-        if not paths:
+        if not len(self):
             raise ValueError(
-                "The recording is empty: nothing was trained while it was attached. "
-                "Pass the recorder to fit: model.fit(..., callbacks=[recorder])."
+                "The recording is empty: no step that it was to record was trained. "
+                "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
+                "look at its record_freq."
             )
         if variables is None:
             return paths
@@ -228,18 +234,29 @@ class Recording:
 
     def _summary(self):
         if not len(self):
-            return "empty"
+            complete = self.attributes.get("complete", True)
+            return "empty" if complete else f"empty; {self._completeness()}"
         size = sum(math.prod(shape) for shape in self._shapes().values())
         steps = self.index["step"]
         what = [q for q in ("gradients", "weights") if len(getattr(self, q))]
         when = f" ({self.attributes['weights_at']} the update)"
         return (
             f"{_count(len(self), 'record')} of {_count(len(self.paths), 'variable')}, "
-            f"{_count(size, 'element')}; steps {steps.iloc[0]:,} to "
-            f"{steps.iloc[-1]:,}; {' and '.join(what)}"
+            f"{_count(size, 'element')}; {_range(steps)}; {' and '.join(what)}"
             f"{when if 'weights' in what else ''}; "
-            f"{'complete' if self.attributes['complete'] else 'INCOMPLETE'}"
+            f"{self._completeness()}"
         )
+
+    def _completeness(self):
+        if self.attributes["complete"]:
+            return "complete"
+        fault = self.attributes.get("fault")
+        return f"INCOMPLETE: {fault or 'the fit has not ended'}"
+
+
+def _range(steps):
+    first, last = steps.iloc[0], steps.iloc[-1]
+    return f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
 
 
 def _count(number, noun):

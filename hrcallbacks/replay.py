@@ -1,6 +1,7 @@
 """Proof: the recorded gradients, given to the same optimizer, make the weights."""
 
 import contextlib
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,17 @@ class Replay:
     max_error: float
     errors: pd.DataFrame
 
+    def __repr__(self):
+        """The largest error, and where it is."""
+        if self.errors.empty:
+            return f"<Replay: max_error={self.max_error:.2g}>"
+        path = self.errors.max().idxmax()
+        step = self.errors[path].idxmax()
+        return (
+            f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
+            f" at step {step} in {path}>"
+        )
+
 
 def replay(recording):
     """Runs the optimizer of a recording over its gradients again.
@@ -34,6 +46,11 @@ def replay(recording):
         recording: A `Recording` of every step (`record_freq=1`), with gradients and
             weights of all the variables that its optimizers update.
 
+    A sparse gradient (an `Embedding` on TensorFlow) is recorded as the sum over its
+    repeated rows. Keras' adaptive optimizers square those rows before they sum them, so
+    there a replay differs from training by more than float noise; a warning says so.
+    What `optimizer.exclude_from_weight_decay` was given is in no config either.
+
     Returns:
         A `Replay`. Its `max_error` is float noise if what was recorded is what
         trained the model.
@@ -44,9 +61,23 @@ def replay(recording):
     """
     errors = []
     for part in _parts(recording):
+        _warn_of_sparse(part)
         errors += _replay_part(recording, part)
     frame = pd.DataFrame(errors, index=pd.Index(recording.index["step"], name="step"))
     return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
+
+
+def _warn_of_sparse(part):
+    exact = all(o["class_name"] == "SGD" for o in part["optimizers"].values())
+    if part["sparse"] and not exact:
+        warnings.warn(
+            f"The gradients of {part['sparse']} were sparse, and are recorded as the "
+            "sums over repeated rows. Keras' adaptive optimizers square the rows "
+            "before they sum them: where a batch repeats a row, this replay lies off "
+            "by that, though what was recorded is right.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _parts(recording):

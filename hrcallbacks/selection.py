@@ -1,8 +1,14 @@
 """Which variables and which steps are recorded."""
 
+import difflib
 import fnmatch
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Integral
+
+# Names of so many variables fit into an error that is read.
+_MOST_NAMED = 20
 
 
 def unique_paths(variables):
@@ -45,20 +51,32 @@ def check_pattern(variables):
         TypeError: If it is not None, a glob, globs, or a callable.
         ValueError: If it is an empty list.
     """
-    if variables is None or isinstance(variables, str) or callable(variables):
+    if variables is None or callable(variables):
         return
+    if isinstance(variables, str):
+        variables = [variables] if variables else []
     globs = list(variables) if isinstance(variables, Iterable) else [variables]
     if not globs:
         raise ValueError(
-            "variables=[] selects nothing. Use None for every trainable variable, "
-            "or a glob such as variables='*/kernel'."
+            f"variables={variables!r} selects nothing. Use None for every trainable "
+            "variable, or a glob such as variables='*/kernel'."
         )
     if not all(isinstance(glob, str) for glob in globs):
         raise TypeError(
             "Expected `variables` to be None, a glob or a list of globs on "
             "Variable.path, or a callable(variable) -> bool. "
-            f"Received: variables={variables!r} of type {type(variables).__name__}."
+            f"Received: {_described(variables)}."
         )
+
+
+def _described(variables):
+    several = isinstance(variables, list | tuple | set)
+    items = variables if several else [variables]
+    if paths := [v.path for v in items if hasattr(v, "path")]:
+        return f"Keras variables. Use their paths: variables={paths}"
+    kinds = sorted({type(v).__name__ for v in items})
+    of = f" of {', '.join(kinds)}" if several else ""
+    return f"{variables!r:.200} ({type(variables).__name__}{of})"
 
 
 def select_variables(variables, trainable):
@@ -102,15 +120,25 @@ def select_variables(variables, trainable):
 
 
 def _nothing_matches(pattern, named):
+    what = getattr(pattern, "__qualname__", repr(pattern))
+    few = list(named)[:_MOST_NAMED]
+    more = f" and {len(named) - len(few)} more" if len(few) < len(named) else ""
+    close = difflib.get_close_matches(str(pattern), named, n=1, cutoff=0.0)
     return ValueError(
-        f"No trainable variable matches variables={pattern!r}. "
-        f"The model has: {list(named)}. Try variables='*/{_last_name(named)}'."
+        f"No trainable variable matches variables={what}. The model has: {few}{more} "
+        f"(frozen variables have no gradient). Try variables={close[0]!r}, or a glob "
+        "such as '*/kernel'."
     )
 
 
-def _last_name(named):
-    names = [path.rsplit("/", 1)[-1] for path in named]
-    return "kernel" if "kernel" in names else names[0]
+def _takes_one_argument(function):
+    try:
+        inspect.signature(function).bind(1)
+    except TypeError:
+        return False
+    except ValueError:  # Some built-in functions do not tell.
+        return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -122,21 +150,23 @@ class Cadence:
             n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
     """
 
-    record_freq: int | str | Callable[[int], bool] = "epoch"
+    record_freq: Integral | int | str | Callable[[int], bool] = "epoch"
 
     def __post_init__(self):
         """Refuses what is no cadence, when the recorder is made."""
         freq = self.record_freq
-        if freq == "epoch" or callable(freq):
+        if isinstance(freq, str) and freq == "epoch":
             return
-        if isinstance(freq, bool) or not isinstance(freq, int):
+        if callable(freq) and _takes_one_argument(freq):
+            return
+        if isinstance(freq, bool) or not isinstance(freq, Integral):
             raise TypeError(
                 "Expected record_freq='epoch', an int n (every n-th step), or a "
                 f"callable(step) -> bool. Received: record_freq={freq!r}."
             )
         if freq < 1:
             raise ValueError(
-                f"record_freq must be at least 1. Received: record_freq={freq}. Use "
+                f"record_freq must be at least 1. Received: record_freq={freq!r}. Use "
                 "record_freq=1 for every step, record_freq='epoch' for the last step "
                 "of each epoch."
             )

@@ -11,7 +11,8 @@ class MemoryStore:
 
     Attributes:
         attributes: What holds for the whole recording; see `Recording.attributes`.
-        fits: What each fit started from.
+        fits: What each fit started from, whether it ended, and what fault stopped its
+            recording.
     """
 
     def __init__(self):
@@ -51,7 +52,7 @@ class MemoryStore:
         Args:
             snapshot: What a replay of it starts from; see `hrcallbacks.snapshot`.
         """
-        self.fits.append({"first": len(self)} | snapshot)
+        self.fits.append({"first": len(self), "ended": False, "fault": None} | snapshot)
 
     def append(self, row, arrays):
         """Adds a record.
@@ -75,9 +76,14 @@ class MemoryStore:
             gradients=self._stacks("gradients", arrays),
             weights=self._stacks("weights", arrays),
             has_gradient=pd.DataFrame(got, columns=paths, dtype=bool),
-            attributes=dict(self.attributes),
+            attributes=self.attributes | self._completeness(),
             fits=[dict(fit) for fit in self.fits],
         )
+
+    def _completeness(self):
+        faults = [f["fault"] for f in self.fits if f["fault"]]
+        ended = all(f["ended"] for f in self.fits)
+        return {"complete": ended and not faults, "fault": next(iter(faults), None)}
 
     def _stacks(self, quantity, arrays):
         specs = dict(self._specs[quantity])

@@ -29,6 +29,7 @@ class Probe:
     Attributes:
         optimizers: By name, the optimizers that were seen at work, each with the paths
             of the variables that it updates (None for one that is not recorded).
+        sparse: Paths of variables whose gradients came sparse.
         failure: What kept a capturing train function from being made, or None.
 
     Args:
@@ -46,6 +47,7 @@ class Probe:
         self.compiled = {}
         self.packer = Packer()
         self.optimizers = {}
+        self.sparse = set()
         self.failure: Exception | None = None
         self._select = select
         self._variables: dict | None = None
@@ -121,6 +123,8 @@ class Observation:
             gradient = call.grads[index]
             # A variable without gradient is left out: None cannot leave a graph.
             if probe.gradients and gradient is not None:
+                if backend.is_sparse(gradient):
+                    probe.sparse.add(path)
                 take("gradients", path, backend.gradient(gradient, call.scale))
             if probe.weights_at == "before":
                 take("weights", path, call.value(call.variables[index]))
@@ -168,25 +172,26 @@ class Observation:
     def _take(self, taken, record, quantity, path, tensor):
         taken[record, quantity, path] = tensor
 
-    def packed(self, value):
+    def packed(self, value, knows=lambda variable: True):
         """What was taken, packed: one dict a probe.
 
         Args:
             value: Called with a variable, gives its value at the end of the step.
+            knows: Called with a variable, says whether `value` can be asked for it.
         """
         return tuple(
-            probe.packer.pack(self._completed(number, value))
+            probe.packer.pack(self._completed(number, value, knows))
             for number, probe in enumerate(self._probes)
         )
 
-    def _completed(self, number, value):
+    def _completed(self, number, value, knows):
         """With the loss, and the weights that no optimizer was to update."""
         probe, taken = self._probes[number], self._taken[number]
         for record, updated in enumerate(self._updated[number]):
             if probe.weights_at:
                 for path, variable in probe.variables(self._model).items():
                     key = (record, "weights", path)
-                    if path not in updated and key not in taken:
+                    if path not in updated and key not in taken and knows(variable):
                         taken[key] = value(variable)
             if self._loss is not None:
                 taken[record, "loss", ""] = self._loss

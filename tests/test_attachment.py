@@ -133,6 +133,7 @@ def test_exception_in_the_block_keeps_records_and_leaves_the_model(tiny, line):
         broken_loop()
     tiny.train_on_batch(*line)
     assert len(recorder.recording) == 1
+    assert not recorder.recording.attributes["complete"]
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's loops run eagerly")
@@ -158,3 +159,51 @@ def compiled_loop(model, optimizer, data, recorder):
             jax.jit(optimizer.stateless_apply)(
                 [v.value for v in optimizer.variables], values, values
             )
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="its loops are of other words")
+def test_two_optimizers_in_a_loop_of_jax(tiny, line):
+    import jax
+
+    first, last = tiny.layers[0].trainable_variables, tiny.layers[1].trainable_variables
+    trained = [(keras.optimizers.SGD(0.5), first), (keras.optimizers.Adam(), last)]
+    for optimizer, variables in trained:
+        optimizer.build(variables)
+
+    def loss_of(values, x, y):
+        return ((tiny.stateless_call(list(values), [], x)[0] - y) ** 2).mean()
+
+    grad = jax.jit(jax.grad(loss_of))
+    handed = []
+    recorder = hr.GradientRecorder(record_freq=1)
+    with recorder.attached(tiny, *(optimizer for optimizer, _ in trained)):
+        for x, y in batches(line):
+            for place, (optimizer, variables) in enumerate(trained):
+                values = [v.value for v in tiny.trainable_variables]
+                grads = grad(values, x, y)[2 * place : 2 * place + 2]
+                handed.append(grads)
+                updated, state = optimizer.stateless_apply(
+                    [v.value for v in optimizer.variables],
+                    grads,
+                    [v.value for v in variables],
+                )
+                for v, value in zip(variables, updated, strict=True):
+                    v.assign(value)
+                for v, value in zip(optimizer.variables, state, strict=True):
+                    v.assign(value)
+    recording = recorder.recording
+    assert len(recording) == len(handed)
+    for record, grads in enumerate(handed):
+        place = record % 2
+        for number, path in enumerate(recording.paths):
+            if number // 2 == place:
+                np.testing.assert_array_equal(
+                    recording.gradients[path][record], grads[number % 2]
+                )
+            else:
+                assert not recording.has_gradient[path][record]
+                # Nobody tells where a loop without state keeps the other weights.
+                assert np.isnan(recording.weights[path][record]).all()
+    rates = recording.index[["learning_rate", "learning_rate_2"]].to_numpy()
+    np.testing.assert_allclose(rates[0::2, 0], 0.5)
+    np.testing.assert_allclose(rates[1::2, 1], 0.001)

@@ -627,3 +627,70 @@ def test_overflow_in_float16_is_recorded_and_skipped(data):
         np.testing.assert_array_equal(w[1], w[0])
         assert not np.array_equal(w[2], w[1])
     assert recording.replay().max_error < 1e-6
+
+
+class TwoOptimizersOnJax(keras.Model):
+    """Two layers, each with an optimizer of its own.
+
+    Keras' trainer on JAX carries the state of `self.optimizer` alone; the other one is
+    plain SGD, whose state no step needs.
+    """
+
+    def __init__(self):
+        super().__init__(name="pair")
+        self.a, self.b = layers.Dense(1, name="a"), layers.Dense(1, name="b")
+        self.a.build((None, 2))
+        self.b.build((None, 2))
+        self.built = True
+        self.plain = keras.optimizers.SGD(0.1)
+        self.plain.build(self.a.trainable_variables)
+
+    def call(self, x):
+        return self.a(x) + self.b(x)
+
+    def train_step(self, state, data):
+        import jax
+
+        values, others, optimizer_state, metrics = state
+        x, y = data
+
+        def loss_of(values):
+            outputs, _ = self.stateless_call(values, others, x)
+            return ops.mean((outputs - y) ** 2)
+
+        loss, grads = jax.value_and_grad(loss_of)(values)
+        constants = [v.value for v in self.plain.variables]
+        a, _ = self.plain.stateless_apply(constants, grads[:2], values[:2])
+        b, optimizer_state = self.optimizer.stateless_apply(
+            optimizer_state, grads[2:], values[2:]
+        )
+        return {"loss": loss}, ([*a, *b], others, optimizer_state, metrics)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="its train step is of other words")
+def test_two_optimizers_in_a_train_step_on_jax(data):
+    model = TwoOptimizersOnJax()
+    adam = keras.optimizers.Adam(0.2)
+    adam.build(model.b.trainable_variables)
+    model.compile(adam)
+    recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
+    model.fit(*data, batch_size=4, shuffle=False, verbose=0, callbacks=[recorder])
+    recording = recorder.recording
+    assert recording.index["step"].tolist() == [1, 2, 3]
+    assert recording.has_gradient.to_numpy().all()
+    x, y = data
+    for t in range(3):
+        rows = slice(4 * t, 4 * t + 4)
+        error = y[rows] - sum(
+            x[rows] @ recording.weights[f"{n}/kernel"][t]
+            + recording.weights[f"{n}/bias"][t]
+            for n in "ab"
+        )
+        for name in "ab":
+            np.testing.assert_allclose(
+                recording.gradients[f"{name}/kernel"][t],
+                -2 * x[rows].T @ error / 4,
+                rtol=1e-5,
+                atol=1e-6,
+            )
+    assert recording.replay().max_error < 1e-6

@@ -270,6 +270,50 @@ def test_nan_and_infinite_gradients_are_recorded_as_they_are(tiny, line):
     assert np.isnan(recorder.recording.index["loss"][1])
 
 
+def test_recording_is_complete_once_the_fit_has_ended(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1)
+    during = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            during.append(recorder.recording.attributes["complete"])
+
+    fit(tiny, line, recorder, Looks())
+    assert during == [False, False]
+    assert recorder.recording.attributes["complete"] is True
+
+
+def test_frequency_that_hits_no_step_is_named(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1000)
+    with pytest.warns(UserWarning, match=r"record_freq=1000 asks for none of the 8"):
+        fit(tiny, line, recorder)
+    assert len(recorder.recording) == 0
+    with pytest.raises(ValueError, match=r"empty.*record_freq"):
+        recorder.recording.to_frame()
+
+
+def test_model_compiled_again_has_one_learning_rate_and_its_own_optimizer(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1)
+    fit(tiny, line, recorder)
+    tiny.compile(keras.optimizers.SGD(0.25), loss="mse", jit_compile=False)
+    fit(tiny, line, recorder)
+    rates = recorder.recording.index["learning_rate"]
+    np.testing.assert_allclose(rates, np.repeat([0.001, 0.25], 8), rtol=1e-6)
+    assert "learning_rate_2" not in recorder.recording.index
+    assert recorder.recording.attributes["optimizer"]["class_name"] == "SGD"
+    assert recorder.recording.replay().max_error < 1e-6
+
+
+def test_arrays_are_found_by_variable_too(tiny, line):
+    recorder = hr.GradientRecorder()
+    fit(tiny, line, recorder)
+    kernel = tiny.get_layer("hidden").kernel
+    np.testing.assert_array_equal(
+        recorder.recording.weights[kernel],
+        recorder.recording.weights["tiny/hidden/kernel"],
+    )
+
+
 # What is refused, before anything is trained.
 
 
@@ -280,7 +324,7 @@ def test_nan_and_infinite_gradients_are_recorded_as_they_are(tiny, line):
         ({"weights_at": "during"}, ValueError, "weights_at.*'during'"),
         ({"gradients": "norm1"}, ValueError, "gradients.*'raw'.*'norm1'"),
         ({"gradients": None, "weights": None}, ValueError, "nothing to record"),
-        ({"variables": 3}, TypeError, "glob.*variables=3"),
+        ({"variables": 3}, TypeError, "glob.*Received: 3"),
         ({"variables": []}, ValueError, "selects nothing"),
     ],
 )
@@ -379,6 +423,7 @@ def test_interrupted_fit_keeps_its_records_and_leaves_the_model(
     epochwise = "epoch" in hook
     expected = {"on_epoch_begin": 4, "on_epoch_end": 8, "on_train_batch_begin": 1}
     assert len(recorder.recording) == expected.get(hook, 2)
+    assert "INCOMPLETE: the fit has not ended" in repr(recorder.recording)
     # A later fit without a recorder records nothing and runs as ever.
     fit(trained, line)
     assert len(recorder.recording) == expected.get(hook, 2)

@@ -142,6 +142,7 @@ def test_wide_table_of_a_large_model_is_refused_with_what_to_do():
     store = MemoryStore()
     store.declare("weights", {"kernel": ((200, 100), "float32")})
     store.attributes["variables"] = [("kernel", (200, 100))]
+    store.append({"step": 1}, {"gradients": {}, "weights": {}})
     with pytest.raises(ValueError, match=r"40,000 columns.*layout='tidy'"):
         store.recording().to_frame()
 

@@ -1,6 +1,7 @@
 """What was recorded is what trained the model: the weights come out again."""
 
 import inspect
+import re
 
 import keras
 import numpy as np
@@ -163,3 +164,36 @@ def test_model_that_was_built_in_its_first_step_says_so():
 def test_empty_recording_says_so():
     with pytest.raises(ValueError, match="empty"):
         hr.GradientRecorder(record_freq=1).recording.replay()
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="Keras' gradients are dense here"
+)
+def test_sparse_gradients_replay_exactly_where_the_update_is_linear():
+    for optimizer, exact in (("sgd", True), ("adam", False)):
+        keras.utils.set_random_seed(4)
+        model = keras.Sequential(
+            [
+                keras.Input((3,), dtype="int32"),
+                keras.layers.Embedding(5, 2, name="embedding"),
+                keras.layers.Flatten(),
+                keras.layers.Dense(1, name="output"),
+            ]
+        )
+        model.compile(optimizer, loss="mse", jit_compile=False)
+        recorder = hr.GradientRecorder(record_freq=1)
+        x = np.random.default_rng(0).integers(0, 5, (8, 3))
+        model.fit(x, np.ones((8, 1)), epochs=5, verbose=0, callbacks=[recorder])
+        if exact:
+            assert recorder.recording.replay().max_error < NOISE
+        else:
+            with pytest.warns(UserWarning, match=r"embedding.* were sparse.*adaptive"):
+                assert recorder.recording.replay().max_error > NOISE
+
+
+def test_repr_says_where_the_largest_error_is():
+    recording = fit(small_model("sgd"), hr.GradientRecorder(record_freq=1), epochs=1)
+    recording.weights["output/bias"][4] += 1
+    assert re.search(
+        r"6 records: max_error=1 at step 5 in .*output/bias", repr(recording.replay())
+    )

@@ -1,8 +1,15 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrcallbacks.selection import Cadence, matches, select_variables, unique_paths
+from hrcallbacks.selection import (
+    Cadence,
+    check_pattern,
+    matches,
+    select_variables,
+    unique_paths,
+)
 
 
 class Variable:
@@ -46,6 +53,30 @@ def test_unmatched_pattern_lists_the_paths(pattern):
         selected(pattern)
 
 
+def test_unmatched_pattern_names_the_closest_path():
+    with pytest.raises(ValueError, match=r"Try variables='net/output/kernel'"):
+        selected("ouput/kernel")
+
+
+def test_many_paths_are_not_all_listed():
+    layers = [Variable(f"net/layer_{n}/kernel") for n in range(500)]
+    with pytest.raises(ValueError, match=r"layer_19/kernel'\] and 480 more") as caught:
+        select_variables("*/gamma", layers)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("pattern", ["", []])
+def test_empty_pattern_is_refused(pattern):
+    with pytest.raises(ValueError, match=r"selects nothing.*None for every"):
+        check_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [MODEL, MODEL[0]])
+def test_variables_themselves_are_refused_with_their_paths(pattern):
+    with pytest.raises(TypeError, match=r"variables=\['net/hidden/kernel'"):
+        check_pattern(pattern)
+
+
 def test_callable_that_selects_nothing_lists_the_paths():
     with pytest.raises(ValueError, match=r"No trainable variable.*net/hidden/bias"):
         selected(lambda v: False)
@@ -74,14 +105,17 @@ def test_frequency_below_one_is_refused(freq):
         Cadence(freq)
 
 
-@pytest.mark.parametrize("freq", [True, 1.5, None, "batch"])
+@pytest.mark.parametrize(
+    "freq", [True, 1.5, None, "batch", lambda: True, lambda step, batch: True]
+)
 def test_other_frequencies_are_refused(freq):
     with pytest.raises(TypeError, match="Expected record_freq='epoch', an int"):
         Cadence(freq)
 
 
-def test_int_wants_every_nth_step_of_the_run():
-    cadence = Cadence(3)
+@pytest.mark.parametrize("three", [3, np.int64(3)])
+def test_int_wants_every_nth_step_of_the_run(three):
+    cadence = Cadence(three)
     assert [s for s in range(1, 10) if cadence.wants(s, 1, 10)] == [3, 6, 9]
 
 
