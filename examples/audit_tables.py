@@ -18,6 +18,7 @@
 # *alone* has to predict the LR 0.3 table, which it has never seen.
 
 # %%
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,12 @@ import hrcallbacks as hr
 from hrcallbacks import backprop
 
 RATES = (0.1, 0.3)
+
+if "ipykernel" not in sys.modules:  # There the command line is the kernel's.
+    argparse.ArgumentParser(
+        description="Checks the two published tables against each other and against "
+        "the bundled stars' reconstruction. Takes about a minute."
+    ).parse_args()
 
 # %% [markdown]
 # ## The initial weights

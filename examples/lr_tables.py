@@ -21,6 +21,7 @@
 # %%
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ import hrcallbacks as hr
 
 parser = argparse.ArgumentParser(
     description="Trains the 1-6-1 network at two learning rates and prints every "
-    "weight and gradient beside the published tables."
+    "weight and gradient in the layout of the published tables, and how far they lie "
+    "from the published ones."
 )
 parser.add_argument(
     "--catalog",
@@ -48,7 +50,8 @@ parser.add_argument(
     metavar="FOLDER",
     type=Path,
     default=Path("pictures"),
-    help="where to save the pictures when there is no display (default: %(default)s)",
+    help="where to save the loss curves when there is no display "
+    "(default: %(default)s)",
 )
 # In a notebook the command line is the kernel's, not ours.
 arguments = parser.parse_args([] if "ipykernel" in sys.modules else None)
@@ -70,8 +73,15 @@ except (OSError, ValueError) as error:
         raise
     parser.error(str(error))
 
+screen = plt.get_backend().lower() != "agg"  # What Matplotlib takes without a display.
+if not screen:
+    try:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--pictures {arguments.pictures}: {error.strerror}")
+
 print(f"{len(x):,} stars, {arguments.catalog or 'bundled (reconstructed)'}")
-print(f"mean of y: {y.mean():.4f}, a temperature of {10 ** y.mean():.0f} K")
+print(f"mean of y = log10 T: {y.mean():.4f}, a temperature of {10 ** y.mean():.0f} K")
 
 # %% [markdown]
 # ## The network
@@ -145,15 +155,18 @@ def deviations(rate):
 def report(rate):
     """Prints a table and how far it lies from the published one."""
     table = published_layout(rate).set_index("epoch").rename_axis(None)
+    width = shutil.get_terminal_size((100, 24)).columns
     table.columns.name = "epoch"  # In the header's corner, above the epochs.
     print(f"\nLearning rate {rate}\n")
-    print(table.to_string(float_format="%.6f", line_width=100))
+    print(table.to_string(float_format="%.6f", line_width=width))
     difference = deviations(rate).to_numpy()
     print(
         f"\nDeviation from the published table, {difference.size} numbers: "
         f"largest {np.abs(difference).max():.1e}, "
         f"rms {np.sqrt(np.mean(difference**2)):.1e}"
     )
+    if arguments.catalog:
+        print("Other stars than the bundled ones: they need not give that table.")
 
 
 report(0.1)
@@ -190,11 +203,10 @@ for ax, (rate, recording) in zip(axes, recordings.items(), strict=True):
     ax.set(title=f"Learning rate {rate}", xlabel="Epoch", ylim=(0, None))
     ax.set_xticks(recording.index["epoch"])
     ax.grid(alpha=0.3)
-axes[0].set_ylabel("Mean squared error of log T")
+axes[0].set_ylabel("Mean squared error of log10 T")
 axes[0].legend(frameon=False)
 
-if plt.get_backend().lower() == "agg":  # What Matplotlib takes without a display.
-    arguments.pictures.mkdir(parents=True, exist_ok=True)
+if not screen:
     path = arguments.pictures / "loss_curves.png"
     figure.savefig(path, dpi=150)
     print(f"\nNo display here: the loss curves are in {path}")

@@ -465,7 +465,14 @@ def write(catalog, path):
 def main():
     """Reconstruct the catalogue and write it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--output", type=Path, default=DATA / "catalog.csv")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        default=Path("reconstructed.csv"),
+        help="the CSV to write (default: %(default)s); the project's own copy is "
+        f"{DATA / 'catalog.csv'}",
+    )
     parser.add_argument(
         "--tables",
         type=float,
@@ -475,7 +482,12 @@ def main():
         help="learning rates of the tables to meet (default: both)",
     )
     options = parser.parse_args()
+    if not options.output.parent.is_dir() or options.output.is_dir():
+        parser.error(
+            f"--output {options.output}: expected a file in a folder that exists"
+        )
     write(reconstruct(tuple(options.tables)), options.output)
+    print(f"Wrote {options.output}: {STARS:,} stars, reconstructed from the tables.")
 
 
 if __name__ == "__main__":

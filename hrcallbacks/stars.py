@@ -51,17 +51,17 @@ def load_catalog(path=None):
         return _read_catalog(_bundled("catalog.csv"), "The bundled catalogue")
     path = Path(path)
     if not path.is_file():
+        place = path / "catalog.csv" if path.is_dir() else path
         raise FileNotFoundError(
-            f"There is no catalogue file at {str(path)!r}. To download one there: "
-            f"hr.download_catalog({str(path)!r}). For the bundled reconstruction: "
+            f"There is no catalogue file at {str(path)!r}. To download one: "
+            f"hr.download_catalog({str(place)!r}). For the bundled reconstruction: "
             "hr.load_catalog()."
         )
     try:
         return _read_catalog(path, f"The file {str(path)!r}")
     except ValueError as error:
         raise ValueError(
-            f"{error} If the file is an old download, replace it: "
-            f"hr.download_catalog({str(path)!r}, overwrite=True)."
+            f"{error} For the bundled reconstruction: hr.load_catalog()."
         ) from error
 
 

@@ -61,11 +61,21 @@ def download_catalog(
             f"Received: server={server!r}"
         )
     if path.is_file() and not overwrite:
-        return load_catalog(path)
+        return _kept(path)
     _require_writable(path)
     _write_whole(path, _query_vizier(rows, timeout, server))
     # Read back, so that this call and the next one return the same numbers.
     return load_catalog(path)
+
+
+def _kept(path):
+    try:
+        return load_catalog(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} To replace the file: "
+            f"hr.download_catalog({str(path)!r}, overwrite=True)."
+        ) from error
 
 
 def _query_vizier(rows, timeout, server):

@@ -97,3 +97,17 @@ def test_audit_explains_the_printed_weights_and_predicts_the_other_table(tmp_pat
     )
     assert len(predicted) == 2
     assert max(map(float, predicted)) < 2e-4
+
+
+def test_folder_that_cannot_be_made_is_named_before_training(tmp_path):
+    (tmp_path / "file").touch()
+    result = run("lr_tables.py", "--pictures", str(tmp_path / "file"), folder=tmp_path)
+    assert result.returncode == 2
+    assert "--pictures" in result.stderr
+    assert "Learning rate" not in result.stdout
+
+
+def test_reconstruction_is_not_written_where_it_cannot_be(tmp_path):
+    result = run("reconstruct_catalog.py", "--output", "no/file.csv", folder=tmp_path)
+    assert result.returncode == 2
+    assert "folder that exists" in result.stderr
