@@ -75,12 +75,107 @@ class Probe:
         return self._variables
 
 
-class Observation:
-    """What one call of the train step handed to its optimizers.
+def _never_breaks_the_step(take):
+    """Has an exception while taking be the recorder's affair, not the training's."""
+
+    @functools.wraps(take)
+    def guarded(self, *args):
+        if self.failed:
+            return
+        try:
+            take(self, *args)
+        except Exception as error:
+            self.failed = True
+            self.probe.failure = error
+
+    return guarded
+
+
+class _Take:
+    """What one probe takes out of one step.
 
     A step makes one record, and several where it updates a variable several times:
     an optimizer's call starts a record unless it updates other variables than those
     before it.
+    """
+
+    def __init__(self, probe, model):
+        self.probe = probe
+        self.failed = False
+        self.tensors = {}  # By (record, quantity, path).
+        self._model = model
+        self._updated = []  # The paths that were updated, record by record.
+        self._places = {}  # Paths that the present call updates, by place in it.
+        self._loss = None
+
+    @_never_breaks_the_step
+    def see_loss(self, loss):
+        self._loss = backend.kept(loss)
+
+    @_never_breaks_the_step
+    def before(self, call):
+        """Takes what a call of an optimizer is given, before it is run."""
+        probe = self.probe
+        places = {id(v): index for index, v in enumerate(call.variables)}
+        variables = self._variables()
+        paths = {p: places[id(v)] for p, v in variables.items() if id(v) in places}
+        if not self._updated or self._updated[-1] & paths.keys():
+            self._updated.append(set())
+        self._updated[-1].update(paths)
+        self._places = paths
+        name = probe.see_optimizer(call.optimizer, call.variables)
+        if call.learning_rate is not None:
+            self._put("learning_rates", name, backend.kept(call.learning_rate))
+        for path, index in paths.items():
+            gradient = call.grads[index]
+            # A variable without gradient is left out: None cannot leave a graph.
+            if probe.gradients and gradient is not None:
+                if backend.is_sparse(gradient):
+                    probe.sparse.add(path)
+                self._put("gradients", path, backend.gradient(gradient, call.scale))
+        if probe.weights_at == "before":
+            self._take_weights(call)
+
+    @_never_breaks_the_step
+    def after(self, call):
+        """Takes what a call has made, once it was run."""
+        if self.probe.weights_at == "after":
+            self._take_weights(call)
+
+    def _take_weights(self, call):
+        """The weights as they are now, also those that this record has not updated."""
+        updated = self._updated[-1]
+        for path, variable in self._variables().items():
+            if path in self._places or (path not in updated and call.knows(variable)):
+                self._put("weights", path, call.value(variable))
+
+    @_never_breaks_the_step
+    def complete(self, value, knows):
+        """With the loss, and the weights that no optimizer was to update."""
+        for record, updated in enumerate(self._updated):
+            if self.probe.weights_at:
+                for path, variable in self._variables().items():
+                    key = (record, "weights", path)
+                    missing = path not in updated and key not in self.tensors
+                    if missing and knows(variable):
+                        self.tensors[key] = value(variable)
+            if self._loss is not None:
+                self.tensors[record, "loss", ""] = self._loss
+
+    def packed(self):
+        if self.failed:
+            self.tensors = {}
+        return self.probe.packer.pack(self.tensors)
+
+    def _variables(self):
+        return self.probe.variables(self._model)
+
+    def _put(self, quantity, path, tensor):
+        self.tensors[len(self._updated) - 1, quantity, path] = tensor
+
+
+class Observation:
+    """What one call of the train step handed to its optimizers.
 
     Args:
         model: The model being trained.
@@ -89,12 +184,7 @@ class Observation:
 
     def __init__(self, model, probes):
         self._model = model
-        self._probes = probes
-        # For each probe: tensors by (record, quantity, path), and the paths that were
-        # updated, record by record.
-        self._taken = [{} for _ in probes]
-        self._updated = [[] for _ in probes]
-        self._loss = None
+        self._takes = [_Take(probe, model) for probe in probes]
         self._inside = False
 
     @contextlib.contextmanager
@@ -108,7 +198,8 @@ class Observation:
 
     def see_loss(self, loss):
         """Takes the loss of this batch."""
-        self._loss = backend.kept(loss)
+        for take in self._takes:
+            take.see_loss(loss)
 
     def see_call(self, call):
         """Runs an optimizer's call, and takes what it was given and what it did.
@@ -118,59 +209,18 @@ class Observation:
         """
         if self._inside:
             return call.run()
-        rows = [*self._rows(call)]
-        for probe, take, path, index in rows:
-            gradient = call.grads[index]
-            # A variable without gradient is left out: None cannot leave a graph.
-            if probe.gradients and gradient is not None:
-                if backend.is_sparse(gradient):
-                    probe.sparse.add(path)
-                take("gradients", path, backend.gradient(gradient, call.scale))
-            if probe.weights_at == "before":
-                take("weights", path, call.value(call.variables[index]))
-        self._take_idle("before", call)
+        for take in self._takes:
+            # A selection that matches nothing is refused before the first update.
+            take.probe.variables(self._model)
+            take.before(call)
         self._inside = True
         try:
             result = call.run()
         finally:
             self._inside = False
-        self._take_idle("after", call)
-        for probe, take, path, index in rows:
-            if probe.weights_at == "after":
-                take("weights", path, call.value(call.variables[index]))
+        for take in self._takes:
+            take.after(call)
         return result
-
-    def _take_idle(self, moment, call):
-        """Takes the weights that this record has not updated, as they are now."""
-        for number, probe in enumerate(self._probes):
-            records, taken = self._updated[number], self._taken[number]
-            if probe.weights_at != moment or not records:
-                continue
-            for path, variable in probe.variables(self._model).items():
-                # JAX carries no state but that of the call: see `_completed`.
-                if path not in records[-1] and call.knows(variable):
-                    key = (len(records) - 1, "weights", path)
-                    taken[key] = call.value(variable)
-
-    def _rows(self, call):
-        """Tuples of probe, its way to take, path and place in the call."""
-        places = {id(v): index for index, v in enumerate(call.variables)}
-        for number, probe in enumerate(self._probes):
-            variables = probe.variables(self._model)
-            paths = {p: places[id(v)] for p, v in variables.items() if id(v) in places}
-            records = self._updated[number]
-            if not records or records[-1] & paths.keys():
-                records.append(set())
-            records[-1].update(paths)
-            take = functools.partial(self._take, self._taken[number], len(records) - 1)
-            name = probe.see_optimizer(call.optimizer, call.variables)
-            if call.learning_rate is not None:
-                take("learning_rates", name, backend.kept(call.learning_rate))
-            for path, index in paths.items():
-                yield probe, take, path, index
-
-    def _take(self, taken, record, quantity, path, tensor):
-        taken[record, quantity, path] = tensor
 
     def packed(self, value, knows=lambda variable: True):
         """What was taken, packed: one dict a probe.
@@ -179,23 +229,9 @@ class Observation:
             value: Called with a variable, gives its value at the end of the step.
             knows: Called with a variable, says whether `value` can be asked for it.
         """
-        return tuple(
-            probe.packer.pack(self._completed(number, value, knows))
-            for number, probe in enumerate(self._probes)
-        )
-
-    def _completed(self, number, value, knows):
-        """With the loss, and the weights that no optimizer was to update."""
-        probe, taken = self._probes[number], self._taken[number]
-        for record, updated in enumerate(self._updated[number]):
-            if probe.weights_at:
-                for path, variable in probe.variables(self._model).items():
-                    key = (record, "weights", path)
-                    if path not in updated and key not in taken and knows(variable):
-                        taken[key] = value(variable)
-            if self._loss is not None:
-                taken[record, "loss", ""] = self._loss
-        return taken
+        for take in self._takes:
+            take.complete(value, knows)
+        return tuple(take.packed() for take in self._takes)
 
 
 class ArmedStep:

@@ -6,6 +6,7 @@ import pytest
 from worked_example import full_state
 
 import hrcallbacks as hr
+from hrcallbacks.backends import backend
 from hrcallbacks.backprop import mse_gradients
 
 BACKEND = keras.config.backend()
@@ -483,6 +484,29 @@ def test_fault_in_recording_warns_once_and_training_goes_on(tiny, line):
     assert steps(recorder) == [1, 2]
     assert recorder.recording.attributes["complete"] is False
     assert "INCOMPLETE" in repr(recorder.recording)
+
+
+@pytest.mark.parametrize("how", ["fit", "attached"])
+def test_fault_inside_the_step_warns_once_and_training_goes_on(
+    tiny, line, monkeypatch, how
+):
+    def broken(gradient, scale):
+        raise RuntimeError("no gradient here")
+
+    monkeypatch.setattr(backend, "gradient", broken)
+    recorder = hr.GradientRecorder(record_freq=1)
+    before = tiny.get_weights()
+
+    def train_on_one_batch():
+        with recorder.attached(tiny):
+            tiny.train_on_batch(*line)
+
+    with pytest.warns(RuntimeWarning, match="no gradient here") as caught:
+        fit(tiny, line, recorder) if how == "fit" else train_on_one_batch()
+    assert sum(w.category is RuntimeWarning for w in caught) == 1
+    assert int(tiny.optimizer.iterations) == (8 if how == "fit" else 1)
+    assert not np.array_equal(before[0], tiny.get_weights()[0])
+    assert "no gradient here" in recorder.recording.attributes["fault"]
 
 
 def test_train_function_that_cannot_be_made_warns_and_training_goes_on(
