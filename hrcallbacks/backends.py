@@ -301,7 +301,8 @@ def _learning_rate(optimizer):
 def _built_for(optimizer):
     # The one private attribute of Keras that this package reads: no public one tells
     # which variables an optimizer was built for.
-    return optimizer._trainable_variables
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return inner._trainable_variables
 
 
 _OLDEST_KERAS = (3, 10)

@@ -401,7 +401,7 @@ def test_autodiff_on_another_batch_is_told_apart():
 def test_dropout_training_is_unchanged():
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh")])
-    model.add(layers.Dropout(0.5))
+    model.add(layers.Dropout(0.8))
     model.add(layers.Dense(1))
     x, y = normal(3), normal(1)
     start = values(model)  # The state of the random numbers with them.
