@@ -71,14 +71,17 @@ try:
 except (OSError, ValueError) as error:
     if "ipykernel" in sys.modules:
         raise
-    parser.error(str(error))
+    parser.error(f"{error} Or leave out --catalog.")
 
 screen = plt.get_backend().lower() != "agg"  # What Matplotlib takes without a display.
 if not screen:
     try:
         arguments.pictures.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        parser.error(f"--pictures {arguments.pictures}: {error.strerror}")
+        parser.error(
+            f"--pictures {arguments.pictures}: expected a folder, or a place for a new "
+            f"one ({error.strerror})"
+        )
 
 print(f"{len(x):,} stars, {arguments.catalog or 'bundled (reconstructed)'}")
 print(f"mean of y = log10 T: {y.mean():.4f}, a temperature of {10 ** y.mean():.0f} K")

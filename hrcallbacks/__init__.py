@@ -4,7 +4,9 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
 
-from hrcallbacks.recording import Recording
+from hrcallbacks.cadence import at, every, log_spaced
+from hrcallbacks.recording import Recording, open_recording
+from hrcallbacks.reductions import Histogram, Reduction, Sample
 from hrcallbacks.stars import load_catalog, load_published_table, training_data
 from hrcallbacks.vizier import download_catalog
 
@@ -16,11 +18,18 @@ __version__ = importlib.metadata.version("hrcallbacks")
 
 __all__ = [
     "GradientRecorder",
+    "Histogram",
     "MeanOutput",
     "Recording",
+    "Reduction",
+    "Sample",
+    "at",
     "download_catalog",
+    "every",
     "load_catalog",
     "load_published_table",
+    "log_spaced",
+    "open_recording",
     "training_data",
 ]
 
@@ -38,4 +47,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(["__version__", *__all__])

@@ -23,6 +23,9 @@ def attach(model, optimizers, probe, begin_step, receive):
         probe: A `Probe`.
         begin_step: Called before each step; says whether it is to be recorded.
         receive: As for `ArmedStep.arm`.
+
+    Yields:
+        A list of what could not be recorded, which grows.
     """
     attachment = _Attachment(model, probe, begin_step, receive)
     held = {id(o): o for o in [*find_optimizers(model), *optimizers]}.values()
@@ -39,7 +42,7 @@ def attach(model, optimizers, probe, begin_step, receive):
         attachment.originals.append((model, "train_function", model.train_function))
         stand_ins.append((model, "train_function", attachment.train_function))
     with replaced(stand_ins):
-        yield
+        yield attachment.missed
 
 
 class _Attachment:
@@ -50,7 +53,7 @@ class _Attachment:
         self._begin_step = begin_step
         self._receive = receive
         self._busy = False
-        self._warned = False
+        self.missed = []  # What could not be recorded.
 
     def train_function(self, *args):
         """Stands in for `model.train_function`, which `train_on_batch` calls."""
@@ -88,8 +91,8 @@ class _Attachment:
             self._busy = False
 
     def _warn(self):
-        if not self._warned:
-            self._warned = True
+        if not self.missed:
+            self.missed.append("an optimizer was called in a compiled function")
             warnings.warn(
                 "An optimizer was called inside a compiled function of your own. What "
                 "it was given cannot be taken out of there, and is not recorded. Call "

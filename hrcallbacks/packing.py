@@ -23,7 +23,7 @@ class Packer:
         """Packs tensors, inside a step.
 
         Args:
-            tensors: Dict from `(record, quantity, path)` to a tensor of static shape.
+            tensors: Dict from `(record, quantity, ...)` to a tensor of static shape.
 
         Returns:
             A dict of one entry: the layout's name, and a tuple of tensors, the small

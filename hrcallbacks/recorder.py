@@ -13,28 +13,21 @@ import keras
 import numpy as np
 
 from hrcallbacks.attachment import attach
-from hrcallbacks.selection import (
-    Cadence,
-    check_pattern,
-    select_variables,
-    unique_paths,
-)
+from hrcallbacks.cadence import Cadence
+from hrcallbacks.intake import Intake, RunningMean
+from hrcallbacks.recording import Recording
+from hrcallbacks.reductions import RAW_REDUCTION, Plan
+from hrcallbacks.selection import check_pattern, select_variables, unique_paths
 from hrcallbacks.snapshot import (
     describe_optimizer,
-    describe_replay,
     host_dtype,
     snapshot_state,
     snapshot_variables,
     snapshot_weights,
-    to_host,
 )
-from hrcallbacks.storage import MemoryStore
+from hrcallbacks.storage import HAS_GRADIENT, MemoryStore
 from hrcallbacks.train_step import ArmedStep, Probe, find_optimizers
-
-# Records wait on the device until so many bytes, or so many of them, have come
-# together: one copy at a time would make each step wait for it.
-_PENDING_BYTES = 32 * 1024**2
-_PENDING_RECORDS = 512
+from hrcallbacks.zarr_store import ZarrStore
 
 _VERSIONS = {
     "hrcallbacks": importlib.metadata.version("hrcallbacks"),
@@ -79,18 +72,42 @@ class GradientRecorder(keras.callbacks.Callback):
         variables: Which trainable variables to record: None for all, a glob or list
             of globs on `Variable.path` (`"*/kernel"`; `*` also matches `/`), or a
             `callable(variable) -> bool`.
-        gradients: `"raw"` for every element, or None to record no gradients.
-        weights: `"raw"` for every element, or None to record no weights.
+        gradients: What to record of the gradients: `"raw"` for every element; None for
+            nothing; a reduction, made inside the training step: `"norm"` (Frobenius),
+            `"mean"`, `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
+            `"nonfinite"` (how many are NaN or infinite), `hr.Histogram()`,
+            `hr.Sample(n)`, `hr.Reduction(name, function)`, or a function of a tensor;
+            a list of these; or a dict from glob to any of them, of which the first
+            that matches a path decides: `{"*/kernel": "raw", "*": ["norm", "max"]}`.
+        weights: Likewise of the weights; also `"update_norm"`, the Frobenius norm of
+            the update just made, and `"update_ratio"`, that norm divided by the
+            weights' own before it.
         record_freq: `"epoch"` for the last step of each epoch, an int n for every
-            n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
+            n-th step of the run, or a `callable(step) -> bool`, such as
+            `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;
+            steps count from 1.
         weights_at: Whether a record's weights are those `"after"` or `"before"` the
             update that its gradient made.
+        epoch_gradient: With `record_freq="epoch"`, whether a record's gradient is that
+            of the epoch's `"last"` step, or the `"mean"` over all its steps that had
+            one. Each step is then captured, none of them kept.
+        store: None to hold the records in memory, or the path or URL of a Zarr store
+            that is written while `fit` runs, by a thread of its own.
+        max_bytes: What the records may take in memory. Where the number of steps is
+            known, `fit` refuses a recording that would take more; otherwise the
+            recording stops there. Of no effect with `store`.
+        resume: With `store`, whether to go on with the recording that is there, if
+            there is one. If its last fit was broken off, that fit is continued, as
+            `keras.callbacks.BackupAndRestore` does: what it recorded in epochs that
+            are now trained again is replaced.
 
     Raises:
         TypeError: If an argument is of no such kind.
         ValueError: If an argument has no such value. When training begins: if the
             model has no trainable variables, nothing matches `variables`, there is
-            no data, or the recorder holds records of another model.
+            no data, the recorder holds records of another model, or the records would
+            take more than `max_bytes`.
+        OSError: When training begins: if the store cannot be written.
 
     Example:
         >>> import keras
@@ -116,47 +133,88 @@ class GradientRecorder(keras.callbacks.Callback):
         weights="raw",
         record_freq="epoch",
         weights_at="after",
+        epoch_gradient="last",
+        store=None,
+        max_bytes=2 * 1024**3,
+        resume=False,
     ):
         super().__init__()
         check_pattern(variables)
-        _check_choice("gradients", gradients, ("raw", None))
-        _check_choice("weights", weights, ("raw", None))
         _check_choice("weights_at", weights_at, ("after", "before"))
-        if gradients is None and weights is None:
+        _check_choice("epoch_gradient", epoch_gradient, ("last", "mean"))
+        self._variables = variables
+        self._gradients = Plan("gradients", gradients)
+        self._weights = Plan("weights", weights)
+        self._cadence = Cadence(record_freq)
+        self._weights_at = weights_at
+        self._mean = epoch_gradient == "mean"
+        self._path = store
+        self._max_bytes = _checked_size(max_bytes)
+        self._resume = resume
+        if not (self._gradients or self._weights):
             raise ValueError(
                 "gradients=None and weights=None leave nothing to record. "
                 "Use 'raw' for one of them."
             )
-        self._variables = variables
-        self._gradients = gradients
-        self._weights = weights
-        self._cadence = Cadence(record_freq)
-        self._weights_at = weights_at
+        if self._mean and not self._cadence.per_epoch:
+            raise ValueError(
+                "epoch_gradient='mean' is one record an epoch: it belongs to "
+                f"record_freq='epoch'. Received: record_freq={record_freq!r}."
+            )
+        if resume and store is None:
+            raise ValueError("resume=True goes on with a store. Give its path: store=.")
+        self._store: Any = None
         self.reset()
+
+    def __repr__(self):
+        """What it has recorded."""
+        return f"<GradientRecorder: {len(self._store)} records>"
 
     @property
     def recording(self):
         """The `Recording` so far: also during `fit`, and after one that broke off."""
         # Of an epoch of unknown length, the last step is known only at its end.
         if not (self._cadence.per_epoch and self._batches is None):
-            self._flush()
-        return self._store.recording()
+            with contextlib.suppress(Exception):  # A hook says what went wrong.
+                self._intake.flush()
+        with contextlib.suppress(Exception):
+            self._intake.wait()
+            self._store.flush()
+        return Recording.of(self._store.snapshot())
 
     def reset(self):
-        """Forgets what was recorded, and counts steps from 1 again."""
-        self._store = MemoryStore()
+        """Forgets what was recorded, and counts steps from 1 again.
+
+        A store on disk is left as it is; the next `fit` needs another path.
+        """
+        if self._store is not None:
+            self._intake.discard()
+            self._store.close()
+        if self._path is None:
+            self._store = MemoryStore(self._max_bytes)
+        else:
+            self._store = ZarrStore(self._path, resume=self._resume)
+        self._intake = Intake(
+            self._store,
+            background=self._path is not None,
+            per_epoch=self._cadence.per_epoch,
+        )
         self._trained: Any = None  # The model whose records these are.
         self._probe: Any = None
+        self._summing: Any = None  # The probe of steps that a mean alone needs.
         self._seen = []  # The variables and optimizers that the probe was made for.
         self._loose = ()  # Optimizers that the model does not hold.
         self._steps = 0  # Steps run before the current epoch.
         self._batches = None  # Steps in each epoch, where that is known.
+        self._fit: Any = None  # Keras' History of the fit that goes on.
+        self._attached = False
         self._begin_fit()
+        self._stopped = True  # Until a fit begins.
 
     def _begin_fit(self):
         self._hit = False  # Whether any step was one to record.
-        self._updates_seen = False  # Whether any step called an optimizer.
-        self._pending = []  # Records whose arrays are still on the device.
+        self._first_epoch = True
+        self._warned = False
         self._stopped = False
         self._begin_epoch(0)
 
@@ -167,7 +225,7 @@ class GradientRecorder(keras.callbacks.Callback):
         # them; in no order where Keras runs the hook in other threads.
         self._ended = collections.deque([0], maxlen=1024)
         self._received = 0  # Steps that were captured in this epoch.
-        self._open_rows = []  # This epoch's rows, which lack the epoch's metrics.
+        self._running = RunningMean(self._reduced) if self._mean else None
 
     def _steps_in_epoch(self):
         if self._counts_itself():
@@ -188,32 +246,28 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Checks all that can be checked, before the first step."""
         model = self._current_model
-        if self._trained not in (None, model):
-            raise ValueError(
-                f"This recorder belongs to another model, {self._trained.name!r}, of "
-                f"which it holds {len(self._store)} records; now it is in fit of "
-                f"{model.name!r}. Use one recorder for each model, or call "
-                "recorder.reset() first."
-            )
+        self._check_free(model)
         batches = (self.params or {}).get("steps")
         if batches == 0:
             raise ValueError(
                 "There is no data to train on: an epoch has 0 steps. "
                 "Pass at least one sample to fit."
             )
+        with contextlib.suppress(Exception):  # Of a fit that was broken off.
+            self._intake.flush()
+            self._intake.wait()
+        self._intake.discard()
         self._steps += self._steps_in_epoch() if self._trained else 0
         self._batches = batches
         self._begin_fit()
+        self._store.open()
         # The optimizers too: a model compiled again has others.
         seen = [*model.trainable_variables, *find_optimizers(model), *self._loose]
         if self._probe is None or list(map(id, seen)) != list(map(id, self._seen)):
             # Otherwise the steps compiled in an earlier fit will do.
             self._seen = seen
-            self._probe = Probe(
-                self._select,
-                gradients=self._gradients is not None,
-                weights_at=self._weights_at if self._weights else None,
-            )
+            self._probe = Probe(self._select, weights_at=self._weights_at)
+            self._summing = Probe(self._select_for_mean) if self._mean else None
         # A model that Keras builds in its first step has no variables yet: its first
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
@@ -221,9 +275,35 @@ class GradientRecorder(keras.callbacks.Callback):
         self._trained = model
         self._store.begin_fit(self._snapshot(model))
 
+    def _check_free(self, model):
+        if self._trained not in (None, model):
+            raise ValueError(
+                f"This recorder belongs to another model, {self._trained.name!r}, of "
+                f"which it holds {len(self._store)} records; now it is to record "
+                f"{model.name!r}. Use one recorder for each model, or call "
+                "recorder.reset() first."
+            )
+        if self._attached:
+            raise ValueError(
+                "This recorder is attached to the model already, by recorder.attached("
+                "model). Use either that or fit(..., callbacks=[recorder])."
+            )
+        # Each fit makes a History of its own, and gives it to the model.
+        fit = getattr(model, "history", None)
+        if fit is not None and fit is self._fit and not self._stopped:
+            raise ValueError(
+                "This recorder is twice among the callbacks of a fit. Pass it once."
+            )
+        self._fit = fit
+
     def _snapshot(self, model):
         """What a replay of this fit starts from; of use if it records every step."""
-        known = self._cadence.record_freq == 1 and self._probe.is_resolved
+        known = (
+            self._cadence.record_freq == 1
+            and self._probe.is_resolved
+            and self._gradients.is_raw
+            and self._weights.is_raw
+        )
         variables = self._probe.variables(model) if known else {}
         states = {id(o): snapshot_state(o) for o in find_optimizers(model) if known}
         return {
@@ -232,6 +312,7 @@ class GradientRecorder(keras.callbacks.Callback):
             "variables": snapshot_variables(variables),
             "states": states,
             "optimizers": {},
+            "sparse": [],
         }
 
     @contextlib.contextmanager
@@ -264,6 +345,8 @@ class GradientRecorder(keras.callbacks.Callback):
             >>> len(recorder.recording)
             3
         """
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"Expected model: a keras.Model. Received: {model!r}.")
         self.set_params({})
         self.set_model(model)
         self._loose = optimizers
@@ -277,18 +360,72 @@ class GradientRecorder(keras.callbacks.Callback):
             self._ended.append(batch + 1)
             return bool(self._wanted) and not self._stopped
 
-        with attach(model, optimizers, self._probe, begin_step, self._receive):
-            try:
+        receive = functools.partial(self._receive, self._probe)
+        self._attached = True
+        try:
+            with attach(model, optimizers, self._probe, begin_step, receive) as missed:
                 yield self
-            finally:
-                self._loose = ()
-                self.on_epoch_end(0)
-            self.on_train_end()
+        finally:
+            self._attached = False
+            self._loose = ()
+            self.on_epoch_end(0)
+        if missed:
+            self._store.fits[-1]["fault"] = missed[0]
+        elif not self._steps_in_epoch():
+            warnings.warn(
+                "Nothing was seen to train the model while the recorder was attached: "
+                "neither model.train_on_batch nor an optimizer that the model holds. "
+                "Pass the others: recorder.attached(model, optimizer).",
+                UserWarning,
+                stacklevel=3,
+            )
+            self._hit = True  # Said.
+        self.on_train_end()
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts an epoch."""
+        """Starts an epoch; before the first, checks whether its records will fit in."""
+        if self._stopped:
+            return
         self._steps += self._steps_in_epoch()
         self._begin_epoch(epoch + 1)
+        if self._first_epoch:
+            self._first_epoch = False
+            self._steps = self._store.begin_epoch(epoch + 1, self._steps)
+            self._check_size()
+
+    def _check_size(self):
+        params = self.params or {}
+        epochs = params.get("epochs")
+        if epochs is None:
+            return
+        left = max(epochs - self._epoch + 1, 0)
+        count = self._cadence.count(self._steps + 1, left, self._batches)
+        held = len(self._store)
+        if self._store.fits_in(count):
+            return
+        size = self._store.record_bytes
+        raise ValueError(
+            f"{count:,} records of {len(self._probe.variables(self._trained)):,} "
+            f"variables take {_bytes(size * (held + count))} of memory, "
+            f"{_bytes(size)} each; max_bytes={self._max_bytes:,} allows "
+            f"{_bytes(self._max_bytes)}. What would fit: {self._remedies(count, size)}"
+        )
+
+    def _remedies(self, count, size):
+        paths = len(self._probe.variables(self._trained))
+        remedies = []
+        norms = 8 * 3 * paths * count
+        if norms <= self._max_bytes:
+            remedies.append(
+                f"gradients='norm', weights='norm' ({_bytes(norms)}, plus the index)"
+            )
+        freq = self._cadence.record_freq
+        n = -(-size * count // max(self._max_bytes, 1)) * (
+            freq if isinstance(freq, int) else 1
+        )
+        if not self._cadence.per_epoch and size <= self._max_bytes:
+            remedies.append(f"record_freq={n} or more")
+        return ", or ".join([*remedies, "store='run.zarr', which keeps it on disk."])
 
     @_never_breaks_training
     def on_train_batch_begin(self, batch, logs=None):
@@ -297,7 +434,14 @@ class GradientRecorder(keras.callbacks.Callback):
         end = batch + self._current_model.steps_per_execution
         self._begin_batches(batch, min(end, self._batches or end))
         if self._wanted or self._counts_itself() or not self._probe.is_resolved:
-            ArmedStep.arm(self._current_model, self._probe, self._receive)
+            self._arm(self._probe)
+        elif self._mean:
+            self._arm(self._summing)
+
+    def _arm(self, probe):
+        ArmedStep.arm(
+            self._current_model, probe, functools.partial(self._receive, probe)
+        )
 
     def _begin_batches(self, begin, end):
         self._batch = begin
@@ -313,28 +457,32 @@ class GradientRecorder(keras.callbacks.Callback):
         self._ended.append(batch - batch % steps + steps)
 
     @_never_breaks_training
-    def _receive(self, number, logs, packed):
+    def _receive(self, probe, number, logs, packed):
         """Takes one captured step."""
+        if probe.failure is not None:
+            raise probe.failure
         self._received += 1
         batch = self._batch + number + 1
+        self._ended.append(batch)  # Also where another callback breaks the fit off.
         if batch not in self._wanted:
+            if self._running:
+                self._running.add(probe.packer, packed)
             return
         self._hit = True
-        if self._cadence.per_epoch:
-            self._pending.clear()
         step = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
-        self._pending.append((step, logs, packed))
-        if len(self._pending) * self._record_bytes >= _PENDING_BYTES:
-            self._flush()
+        self._intake.add(probe, step, logs, packed, self._running)
 
     @_never_breaks_training
     def on_epoch_end(self, epoch, logs=None):
-        """Brings the epoch's records to the host, with the epoch's metrics."""
-        self._flush()
-        for row in self._open_rows:
-            row.update({k: v for k, v in (logs or {}).items() if k != "loss"})
-        if self._received and not self._updates_seen:
-            self._updates_seen = True  # So that it is said once.
+        """Hands the epoch's records on, with the epoch's metrics."""
+        for probe in filter(None, (self._probe, self._summing)):
+            if probe.failure is not None:
+                raise probe.failure
+        metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
+        last = self._steps + self._steps_in_epoch()
+        self._intake.end_epoch(self._epoch, last, metrics)
+        if self._received and not self._updates_seen and not self._warned:
+            self._warned = True
             warnings.warn(
                 f"No optimizer was called in the training steps of epoch {self._epoch},"
                 " so there was no gradient to record. Looked at: the optimizers that "
@@ -344,65 +492,44 @@ class GradientRecorder(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
+    @property
+    def _updates_seen(self):
+        return bool(self._probe.optimizers)
+
+    @_never_breaks_training
     def on_train_end(self, logs=None):
-        """Says that the fit came to its end, or that nothing of it was recorded."""
-        if self._stopped:
-            return
+        """Waits until all is stored; says so if nothing of the fit was recorded."""
+        self._intake.flush()
+        self._intake.wait()
         self._store.fits[-1]["ended"] = True
+        self._store.close()
+        self._intake.close()
         steps = self._steps + self._steps_in_epoch()
         if steps and not (self._hit or len(self._store)):
+            why = (
+                "no epoch came to its last step, which record_freq='epoch' asks for"
+                if self._cadence.per_epoch
+                else f"record_freq={self._cadence.record_freq!r} asks for none of the "
+                f"{steps} steps that were run"
+            )
             warnings.warn(
-                f"Nothing was recorded: record_freq={self._cadence.record_freq!r} asks "
-                f"for none of the {steps} steps that were run. Use a smaller one, or "
-                "record_freq='epoch' for the last step of each epoch.",
+                f"Nothing was recorded: {why}. For every step: record_freq=1.",
                 UserWarning,
                 stacklevel=2,
             )
-
-    def _flush(self):
-        probe = self._probe
-        if probe is None:
-            return
-        if probe.failure is not None:
-            raise probe.failure
-        while self._pending:
-            step, logs, packed = self._pending.pop(0)
-            records = _by_record(probe.packer.unpack(packed))
-            for number, arrays in records.items():
-                self._store.append(self._row(step, number, records, logs), arrays)
-            self._updates_seen = self._updates_seen or bool(records)
-        self._describe_optimizers()
-
-    def _describe_optimizers(self):
-        if not self._store.fits:
-            return
-        fit = self._store.fits[-1]
-        fit["sparse"] = sorted(self._probe.sparse)
-        for name, (optimizer, paths) in self._probe.optimizers.items():
-            state = fit["states"].get(id(optimizer))
-            if name not in fit["optimizers"]:
-                fit["optimizers"][name] = describe_replay(optimizer, paths, state)
-
-    def _row(self, step, number, records, logs):
-        loss = records[number].pop("loss").get("", logs.get("loss", np.nan))
-        # Only where a step updates a variable several times does it say which.
-        call = {"call": number + 1} if len(records) > 1 else {}
-        rates = records[number]["learning_rates"]
-        row = step | call | {"loss": _scalar(loss)} | _rates(rates)
-        if self._cadence.per_epoch:
-            self._open_rows.append(row)
-            return row
-        return row | {k: _scalar(v) for k, v in logs.items() if k != "loss"}
 
     def _stop(self, error):
         self._stopped = True
         if self._probe is not None:
             self._probe.failure = None
-        with contextlib.suppress(Exception):
-            self._flush()
-        self._pending = []
         if self._store.fits:
             self._store.fits[-1]["fault"] = repr(error)
+        with contextlib.suppress(Exception):
+            self._intake.flush()
+            self._intake.wait()
+        self._intake.discard()
+        with contextlib.suppress(Exception):
+            self._store.close()
         warnings.warn(
             f"Recording stopped in epoch {self._epoch}: {error!r}. Training goes on; "
             f"the {len(self._store)} records made until then are in "
@@ -413,25 +540,51 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _select(self, trainable):
         chosen = select_variables(self._variables, trainable)
-        specs = {path: (tuple(v.shape), host_dtype(v)) for path, v in chosen.items()}
-        if self._gradients:
-            self._store.declare("gradients", specs)
-        if self._weights:
-            self._store.declare("weights", specs)
+        gradients, weights = self._gradients.of(chosen), self._weights.of(chosen)
+        specs = {}
+        for quantity, reductions in (("gradients", gradients), ("weights", weights)):
+            for path, variable in chosen.items():
+                shape, dtype = tuple(variable.shape), host_dtype(variable)
+                for reduction in reductions[path]:
+                    spec = _spec(quantity, reduction, path, shape, dtype)
+                    specs[quantity, reduction.name, path] = spec
+        recorded = {path: chosen for path, chosen in gradients.items() if chosen}
+        specs |= {(*HAS_GRADIENT, path): ((), "float64") for path in recorded}
+        # What describes the columns first: a store writes both at once.
         self._store.attributes.update(self._describe(trainable))
-        quantities = (self._gradients is not None) + (self._weights is not None)
-        size = sum(math.prod(s) * np.dtype(d).itemsize for s, d in specs.values())
-        self._record_bytes = max(quantities * size, _PENDING_BYTES // _PENDING_RECORDS)
-        return chosen
+        self._store.declare(specs)
+        if self._mean:
+            gradients = {
+                path: (RAW_REDUCTION,) if r else () for path, r in gradients.items()
+            }
+        return chosen, gradients, weights, self._store.record_bytes
+
+    def _select_for_mean(self, trainable):
+        chosen, gradients, _, size = self._select(trainable)
+        return chosen, gradients, dict.fromkeys(chosen, ()), size
+
+    def _reduced(self, path, gradient):
+        """What a mean gradient's reductions make of it."""
+        chosen = self._gradients.of(self._probe.variables(self._trained))
+        return [(r.name, r.on_host(gradient)) for r in chosen[path]]
 
     def _describe(self, trainable):
         paths = unique_paths(trainable)
-        freq = self._cadence.record_freq
+        reductions = {
+            quantity: {n: r.describe() for n, r in plan.reductions.items()}
+            for quantity, plan in (
+                ("gradients", self._gradients),
+                ("weights", self._weights),
+            )
+        }
+        shapes = dict(self._store.attributes.get("variables", ()))
+        now = {path: tuple(v.shape) for path, v in zip(paths, trainable, strict=True)}
         return {
-            "variables": [
-                (path, tuple(v.shape)) for path, v in zip(paths, trainable, strict=True)
-            ],
-            "record_freq": getattr(freq, "__qualname__", freq),
+            # With those that an earlier fit has recorded.
+            "variables": _merged(shapes, now),
+            "reductions": reductions,
+            "record_freq": self._cadence.describe(),
+            "epoch_gradient": "mean" if self._mean else "last",
             "weights_at": self._weights_at,
             "optimizer": describe_optimizer(
                 getattr(self._current_model, "optimizer", None)
@@ -441,24 +594,36 @@ class GradientRecorder(keras.callbacks.Callback):
         }
 
 
-def _by_record(arrays):
-    """Arrays by record and quantity, from those by (record, quantity, path)."""
-    records = {}
-    for (number, quantity, path), array in arrays.items():
-        empty = {"gradients": {}, "weights": {}, "loss": {}, "learning_rates": {}}
-        records.setdefault(number, empty)[quantity][path] = array
-    return dict(sorted(records.items()))
+def _merged(earlier, now):
+    """Paths and shapes of two fits, in the order of the one that has more."""
+    first, second = sorted((earlier, now), key=len, reverse=True)
+    return [*(first | second).items()]
 
 
-def _rates(learning_rates):
-    """Columns of the index: `learning_rate`, and `learning_rate_2` of a second one."""
-    names = {n: f"_{int(n) + 1}" if int(n) else "" for n in learning_rates}
-    return {f"learning_rate{names[n]}": float(r) for n, r in learning_rates.items()}
+def _spec(quantity, reduction, path, shape, dtype):
+    # A function of the user's own is tried before training.
+    try:
+        return reduction.spec(shape, dtype)
+    except Exception as error:
+        raise ValueError(
+            f"The reduction {reduction.name!r} in {quantity}= fails on {path!r}, a "
+            f"tensor of shape {shape} and dtype {dtype}: {error!r}."
+        ) from error
 
 
-def _scalar(value):
-    array = to_host(value)
-    return array.item() if array.ndim == 0 else array
+def _checked_size(max_bytes):
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
+        raise ValueError(
+            "Expected max_bytes: an int, such as 2 * 1024**3 for 2 GiB. "
+            f"Received: {max_bytes!r}."
+        )
+    return max_bytes
+
+
+def _bytes(size):
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = min(int(math.log2(max(size, 1)) // 10), len(units) - 1)
+    return f"{size / 1024**power:.3g} {units[power]}"
 
 
 def _check_choice(name, value, choices):

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks import tables
+from hrcallbacks.reductions import NAMED
 from hrcallbacks.replay import replay
-from hrcallbacks.selection import matches
+from hrcallbacks.selection import check_pattern, matches
+from hrcallbacks.zarr_store import Stored, save
 
 
 class Arrays(Mapping):
@@ -25,12 +27,14 @@ class Arrays(Mapping):
         make: Called with a path, gives its array, of shape `(records, *shape)`.
         paths: The paths there are.
         quantity: What the arrays hold, for messages.
+        others: What there is in place of it, for messages, if there are no paths.
     """
 
-    def __init__(self, make, paths, quantity):
+    def __init__(self, make, paths, quantity, others=""):
         self._make = make
         self._paths = list(paths)
         self._quantity = quantity
+        self._others = others
         self._made = {}
 
     def __getitem__(self, path):
@@ -44,6 +48,11 @@ class Arrays(Mapping):
         path = getattr(path, "path", path)
         if path in self._paths:
             return path
+        if not self._paths:
+            raise KeyError(
+                f"No {self._quantity} were recorded. There are: "
+                f"{self._others or 'none at all'}."
+            )
         found = [p for p in self._paths if p.endswith(f"/{path}")]
         if len(found) != 1:
             raise KeyError(
@@ -72,26 +81,33 @@ class Arrays(Mapping):
         """Names the paths."""
         return f"<{self._quantity} of {self._paths}>"
 
+    def __reduce__(self):
+        """Pickles the arrays themselves."""
+        return _loaded, (dict(self), self._quantity)
+
+
+def _loaded(arrays, quantity):
+    return Arrays(arrays.__getitem__, arrays, quantity)
+
 
 class Recording:
     """What a `GradientRecorder` saw: one record a recorded step.
 
+    `gradients` and `weights` map paths to arrays. A gradient is what was handed to the
+    optimizer: that of the training loss, its regularizers and weights included,
+    unscaled under a `LossScaleOptimizer`, before clipping, accumulation and weight
+    decay; NaN where a variable got none, and `has_gradient` says so. Weights are those
+    after the update that the record's gradient made, or before it, as
+    `attributes["weights_at"]` says; NaN for what a hand-written loop on JAX did not
+    hand to the optimizer in that step.
+
     Attributes:
         index: DataFrame, one row a record: `step` (from 1, over the whole run),
             `epoch`, `batch` (from 1; `epoch` counts anew in each fit), `loss` (of that
-            very batch, before its update, not Keras' running mean), and the metrics
-            (as in Keras' logs: means over the epoch's steps so far).
-        gradients: Mapping from path to an array of shape `(records, *shape)`, in the
-            gradient's dtype: what was handed to the optimizer. That is the gradient
-            of the training loss, its regularizers and weights included, unscaled
-            under a `LossScaleOptimizer`, before clipping, accumulation and weight
-            decay. NaN where a variable got none.
-        weights: Mapping from path to an array of shape `(records, *shape)`: the
-            weights after the update that the row's gradient made, or before it, as
-            `attributes["weights_at"]` says. NaN for what a hand-written loop on JAX
-            did not hand to the optimizer in that step.
-        has_gradient: DataFrame of bool, records by paths: whether the variable got a
-            gradient in that step.
+            very batch, before its update, not Keras' running mean; NaN where the
+            training step names none, as in a hand-written loop), `learning_rate`,
+            with `_2` of a second optimizer, and the metrics (as in Keras' logs: means
+            over the epoch's steps so far).
         attributes: What holds for the whole recording: `complete`, whether each fit
             came to its end with its recording intact; `fault`, what stopped the
             recording if something did; `record_freq`; `weights_at`; `variables`, path
@@ -100,13 +116,121 @@ class Recording:
         fits: What a replay of each fit starts from.
     """
 
-    def __init__(self, index, gradients, weights, has_gradient, attributes, fits=()):
+    def __init__(self, index, arrays, attributes, fits=()):
         self.index = index
-        self.gradients = gradients
-        self.weights = weights
-        self.has_gradient = has_gradient
         self.attributes = attributes
         self.fits = fits
+        self._arrays = arrays
+
+    @classmethod
+    def of(cls, snapshot):
+        """The recording of a store's `Snapshot`."""
+        places = {key: column for column in snapshot.columns for key in column.keys}
+
+        def arrays_of(kind):
+            def make(path):
+                key = (*kind, path)
+                return places[key].of(snapshot.rows(places[key]), key)
+
+            paths = [key[2] for key in places if key[:2] == kind]
+            return Arrays(make, paths, _said(*kind))
+
+        kinds = dict.fromkeys(key[:2] for key in places)
+        faults = [f["fault"] for f in snapshot.fits if f["fault"]]
+        ended = all(f["ended"] for f in snapshot.fits)
+        return cls(
+            index=snapshot.index,
+            arrays={kind: arrays_of(kind) for kind in kinds},
+            attributes=snapshot.attributes
+            | {"complete": ended and not faults, "fault": next(iter(faults), None)},
+            fits=snapshot.fits,
+        )
+
+    @property
+    def gradients(self):
+        """Mapping from path to an array of gradients, `(records, *shape)`."""
+        return self.arrays("gradients")
+
+    @property
+    def weights(self):
+        """Mapping from path to an array of weights, `(records, *shape)`."""
+        return self.arrays("weights")
+
+    def arrays(self, quantity, reduction="raw"):
+        """What was recorded of gradients or weights.
+
+        Args:
+            quantity: `"gradients"` or `"weights"`.
+            reduction: `"raw"`, or the name of a reduction that was recorded.
+
+        Returns:
+            Mapping from path to an array of shape `(records, *shape)`, where `shape`
+            is that of the variable or of what the reduction makes of it. Empty if no
+            such thing was recorded. Arrays are not to be written to; copy them.
+        """
+        _check_choice("quantity", quantity, ("gradients", "weights"))
+        if (quantity, reduction) in self._arrays:
+            return self._arrays[quantity, reduction]
+        there = ", ".join(_said(*kind) for kind in self._arrays if kind[1])
+        return Arrays(None, [], _said(quantity, reduction), there)
+
+    @property
+    def has_gradient(self):
+        """DataFrame of bool, records by paths: whether there was a gradient."""
+        flags = self._arrays.get(("has_gradient", ""), {})
+        columns = {path: np.asarray(flags[path]) == 1 for path in flags}
+        return pd.DataFrame(columns, index=self.index.index, dtype=bool)
+
+    def statistic(self, quantity, reduction):
+        """A number for each record and variable.
+
+        It is what was recorded in the step, or made of the whole tensors where those
+        were recorded.
+
+        Args:
+            quantity: `"gradients"` or `"weights"`.
+            reduction: The name of a reduction that makes a number: `"norm"`, `"mean"`,
+                `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
+                `"nonfinite"`; of the weights also `"update_norm"`, `"update_ratio"`;
+                or one of your own that was recorded.
+
+        Returns:
+            DataFrame, records (index: the step) by paths; NaN where a variable got no
+            gradient, or of a variable of which it was not recorded.
+
+        Raises:
+            ValueError: If it was not recorded and cannot be made, or is no number.
+        """
+        recorded = self.arrays(quantity, reduction)
+        raw = self.arrays(quantity)
+        named = NAMED.get(reduction)
+        columns = {}
+        for path in self.paths:
+            if path in recorded:
+                columns[path] = np.asarray(recorded[path])
+            elif named is not None and not named.of_update and path in raw:
+                columns[path] = self._reduced(quantity, named, path)
+        if not columns:
+            there = sorted({r for q, r in self._arrays if q == quantity})
+            raise ValueError(
+                f"No {reduction!r} of {quantity} was recorded, and it cannot be made "
+                f"of what was: {there}. Record it: {quantity}=[{reduction!r}, ...]."
+            )
+        for path, array in columns.items():
+            if array.ndim != 1:
+                raise ValueError(
+                    f"{reduction!r} is no single number: of {path!r} it has shape "
+                    f"{array.shape[1:]}. Its arrays: recording.arrays({quantity!r}, "
+                    f"{reduction!r})."
+                )
+        return pd.DataFrame(columns, index=pd.Index(self.index["step"], name="step"))
+
+    def _reduced(self, quantity, reduction, path):
+        rows = self.arrays(quantity)[path]
+        made = np.array([reduction.on_host(rows[n]) for n in range(len(self))])
+        if quantity == "gradients":
+            made = np.where(self.has_gradient[path], made, np.nan)
+        return made.astype(np.float64)
 
     def __len__(self):
         """Number of records."""
@@ -115,7 +239,9 @@ class Recording:
     @property
     def paths(self):
         """Paths of the recorded variables, in the model's order."""
-        return list(dict.fromkeys([*self.gradients, *self.weights]))
+        recorded = {path for arrays in self._arrays.values() for path in arrays}
+        known = [path for path, _ in self.attributes.get("variables", ())]
+        return [p for p in known if p in recorded]
 
     @property
     def has_nonfinite(self):
@@ -123,11 +249,14 @@ class Recording:
 
         False where the variable got no gradient: see `has_gradient`.
         """
-        flags = {
-            path: [not np.isfinite(row).all() for row in self.gradients[path]]
-            for path in self.has_gradient
-        }
-        return pd.DataFrame(flags, dtype=bool) & self.has_gradient
+        try:
+            counts = self.statistic("gradients", "nonfinite")
+        except ValueError as error:
+            raise ValueError(
+                "Whether gradients were finite is known if they were recorded 'raw' or "
+                "with 'nonfinite'."
+            ) from error
+        return (counts > 0).set_axis(self.index.index)
 
     def to_frame(self, *, layout="wide", names="path", variables=None, biases=False):
         """The recording as one table.
@@ -188,6 +317,19 @@ class Recording:
         """
         return replay(self)
 
+    def save(self, path):
+        """Writes the recording to a new Zarr store.
+
+        Args:
+            path: A path, or an fsspec URL, where nothing is yet.
+
+        Raises:
+            ImportError: If Zarr is not installed.
+            FileExistsError: If something is there.
+            OSError: If it cannot be written.
+        """
+        save(self, self._arrays, path)
+
     def _select(self, variables):
         paths = self.paths
         if not len(self):
@@ -196,8 +338,13 @@ class Recording:
                 "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
                 "look at its record_freq."
             )
+        check_pattern(variables)
         if variables is None:
             return paths
+        if callable(variables):
+            raise TypeError(
+                "Expected variables: a glob or a list of globs on the paths."
+            )
         globs = [variables] if isinstance(variables, str) else list(variables)
         chosen = [p for p in paths if any(matches(p, g) for g in globs)]
         if not chosen:
@@ -232,26 +379,42 @@ class Recording:
         shapes = dict(self.attributes.get("variables", ()))
         return {path: tuple(shapes[path]) for path in self.paths}
 
+    def _recorded(self, quantity):
+        names = [r for q, r in self._arrays if q == quantity]
+        return quantity + ("" if names == ["raw"] else f" ({', '.join(names)})")
+
     def _summary(self):
         if not len(self):
             complete = self.attributes.get("complete", True)
             return "empty" if complete else f"empty; {self._completeness()}"
         size = sum(math.prod(shape) for shape in self._shapes().values())
         steps = self.index["step"]
-        what = [q for q in ("gradients", "weights") if len(getattr(self, q))]
-        when = f" ({self.attributes['weights_at']} the update)"
+        quantities = [q for q in ("gradients", "weights") if self._has(q)]
+        what = [self._recorded(q) for q in quantities]
+        when = f" {self.attributes['weights_at']} the update"
         return (
             f"{_count(len(self), 'record')} of {_count(len(self.paths), 'variable')}, "
             f"{_count(size, 'element')}; {_range(steps)}; {' and '.join(what)}"
-            f"{when if 'weights' in what else ''}; "
+            f"{when if 'weights' in quantities else ''}; "
             f"{self._completeness()}"
         )
+
+    def _has(self, quantity):
+        return any(q == quantity for q, _ in self._arrays)
 
     def _completeness(self):
         if self.attributes["complete"]:
             return "complete"
         fault = self.attributes.get("fault")
-        return f"INCOMPLETE: {fault or 'the fit has not ended'}"
+        if fault is None:
+            number = next(n for n, f in enumerate(self.fits, 1) if not f["ended"])
+            which = f" {number} of {len(self.fits)}" if len(self.fits) > 1 else ""
+            fault = f"fit{which} has not come to its end"
+        return f"INCOMPLETE: {fault}"
+
+
+def _said(quantity, reduction):
+    return quantity if reduction in ("raw", "") else f"{quantity} {reduction!r}"
 
 
 def _range(steps):
@@ -268,3 +431,25 @@ def _check_choice(name, value, choices):
         raise ValueError(
             f"Expected {name} to be one of {choices}. Received: {value!r}."
         )
+
+
+def open_recording(path):
+    """Opens a recording that `GradientRecorder(store=...)` or `Recording.save` wrote.
+
+    Arrays are read when they are indexed, so that a recording may be larger than
+    memory. It may be opened while the run that writes it goes on: it then has the
+    records up to the last flush; open it again for more.
+
+    Args:
+        path: A path, or an fsspec URL.
+
+    Returns:
+        A `Recording`. Its arrays are `StoredArray`s: index them as NumPy arrays, or
+        `np.asarray` them.
+
+    Raises:
+        ImportError: If Zarr is not installed.
+        FileNotFoundError: If nothing is there.
+        ValueError: If what is there is no recording, or of an unknown format.
+    """
+    return Recording.of(Stored(path).snapshot())

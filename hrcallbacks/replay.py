@@ -101,8 +101,8 @@ def _check(recording, fit):
         raise ValueError("A replay needs both gradients and weights to be recorded.")
     if fit["weights"] is None:
         raise ValueError(
-            "The weights before the first step are not known, for the model was built "
-            "in it. Build the model before fit: model.build(input_shape)."
+            "The weights before the first step are not known, for model.built was "
+            "False before it. Build the model before fit: model.build(input_shape)."
         )
     for optimizer in fit["optimizers"].values():
         if optimizer["config"] is None:
@@ -129,6 +129,7 @@ def _replay_part(recording, part):
         name: _optimizer(keras, spec, variables, part["run_eagerly"])
         for name, spec in part["optimizers"].items()
     }
+    _warn_of_others(recording, part)
     errors = []
     with _no_grad(keras):
         for record in part["records"]:
@@ -139,6 +140,24 @@ def _replay_part(recording, part):
             is_before = recording.attributes["weights_at"] == "before"
             errors.append(before if is_before else after)
     return errors
+
+
+def _warn_of_others(recording, part):
+    updated = {p for o in part["optimizers"].values() for p in o["paths"]}
+    last = part["records"][-1]
+    others = [
+        path
+        for path, before in part["weights"].items()
+        if path not in updated
+        and not np.array_equal(recording.weights[path][last], before, equal_nan=True)
+    ]
+    if others:
+        warnings.warn(
+            f"{others} changed, but no optimizer was seen to update them: the "
+            "difference that the replay finds there is theirs.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _variable(keras, path, value, dtype, constraint):

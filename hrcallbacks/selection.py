@@ -1,11 +1,8 @@
-"""Which variables and which steps are recorded."""
+"""Which variables are recorded."""
 
 import difflib
 import fnmatch
-import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Iterable
 
 # Names of so many variables fit into an error that is read.
 _MOST_NAMED = 20
@@ -54,8 +51,9 @@ def check_pattern(variables):
     if variables is None or callable(variables):
         return
     if isinstance(variables, str):
-        variables = [variables] if variables else []
-    globs = list(variables) if isinstance(variables, Iterable) else [variables]
+        globs = [variables] if variables else []
+    else:
+        globs = list(variables) if isinstance(variables, Iterable) else [variables]
     if not globs:
         raise ValueError(
             f"variables={variables!r} selects nothing. Use None for every trainable "
@@ -123,70 +121,23 @@ def _nothing_matches(pattern, named):
     what = getattr(pattern, "__qualname__", repr(pattern))
     few = list(named)[:_MOST_NAMED]
     more = f" and {len(named) - len(few)} more" if len(few) < len(named) else ""
-    close = difflib.get_close_matches(str(pattern), named, n=1, cutoff=0.0)
     return ValueError(
         f"No trainable variable matches variables={what}. The model has: {few}{more} "
-        f"(frozen variables have no gradient). Try variables={close[0]!r}, or a glob "
-        "such as '*/kernel'."
+        "(frozen variables have no gradient). "
+        f"Try variables={_close(pattern, named)!r}."
     )
 
 
-def _takes_one_argument(function):
-    try:
-        inspect.signature(function).bind(1)
-    except TypeError:
-        return False
-    except ValueError:  # Some built-in functions do not tell.
-        return True
-    return True
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Which steps are recorded.
-
-    Attributes:
-        record_freq: `"epoch"` for the last step of each epoch, an int n for every
-            n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
-    """
-
-    record_freq: Integral | int | str | Callable[[int], bool] = "epoch"
-
-    def __post_init__(self):
-        """Refuses what is no cadence, when the recorder is made."""
-        freq = self.record_freq
-        if isinstance(freq, str) and freq == "epoch":
-            return
-        if callable(freq) and _takes_one_argument(freq):
-            return
-        if isinstance(freq, bool) or not isinstance(freq, Integral):
-            raise TypeError(
-                "Expected record_freq='epoch', an int n (every n-th step), or a "
-                f"callable(step) -> bool. Received: record_freq={freq!r}."
-            )
-        if freq < 1:
-            raise ValueError(
-                f"record_freq must be at least 1. Received: record_freq={freq!r}. Use "
-                "record_freq=1 for every step, record_freq='epoch' for the last step "
-                "of each epoch."
-            )
-
-    @property
-    def per_epoch(self):
-        """Whether one record an epoch is made, of its last step."""
-        return self.record_freq == "epoch"
-
-    def wants(self, step, batch, batches):
-        """Whether a step is to be recorded.
-
-        Args:
-            step: Number of the step in the run, from 1.
-            batch: Number of the step in its epoch, from 1.
-            batches: How many steps the epoch has, or None where that is not known.
-                Each step may then be the epoch's last, and is wanted.
-        """
-        if self.per_epoch:
-            return batches is None or batch == batches
-        if callable(self.record_freq):
-            return bool(self.record_freq(step))
-        return step % self.record_freq == 0
+def _close(pattern, paths):
+    """A glob that matches, as much like the one given as there is."""
+    globs = {}
+    for path in paths:
+        parts = path.split("/")
+        for start in range(len(parts)):
+            globs.setdefault("/".join(parts[start:]).lower(), "/".join(parts[start:]))
+        for end in range(1, len(parts)):
+            layer = "/".join(parts[max(0, end - 1) : end])
+            globs.setdefault(layer.lower(), f"{layer}/*")
+    asked = str(pattern).lower().strip("*/")
+    found = difflib.get_close_matches(asked, globs, n=1, cutoff=0.6)
+    return globs[found[0]] if found else "*/" + next(iter(paths)).rpartition("/")[2]

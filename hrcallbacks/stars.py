@@ -53,7 +53,8 @@ def load_catalog(path=None):
     if not path.is_file():
         place = path / "catalog.csv" if path.is_dir() else path
         raise FileNotFoundError(
-            f"There is no catalogue file at {str(path)!r}. To download one: "
+            f"There is no catalogue file at {str(path)!r}"
+            f"{', which is a folder' if path.is_dir() else ''}. To download one: "
             f"hr.download_catalog({str(place)!r}). For the bundled reconstruction: "
             "hr.load_catalog()."
         )

@@ -1,50 +1,203 @@
-"""Where records go: in memory, one host array a record, path and quantity."""
+"""Where records go: into columns of numbers, one row a record.
+
+A key, `(quantity, reduction, path)`, has a column of its own, `(records, *shape)`. All
+keys that are single numbers share one, `(records, keys)`: a thousand norms are one
+vector a record. A number that a record lacks is NaN.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from hrcallbacks.recording import Arrays, Recording
+HAS_GRADIENT = ("has_gradient", "")
 
 
-class MemoryStore:
-    """Keeps records in memory.
+@dataclass
+class Column:
+    """A column: the key that it holds, or several that are single numbers.
 
     Attributes:
+        name: Its name.
+        keys: The keys.
+        dtypes: Their dtypes; numbers that share a column are kept in float64.
+        shape: Shape of a row.
+    """
+
+    name: str
+    keys: list
+    dtypes: list
+    shape: tuple
+
+    @property
+    def shared(self):
+        """Whether it holds single numbers."""
+        return self.name.startswith("numbers")
+
+    @property
+    def dtype(self):
+        """Dtype of its rows."""
+        return np.dtype("float64" if self.shared else self.dtypes[0])
+
+    @property
+    def row_bytes(self):
+        """Size of a row."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def row(self, values):
+        """The row of a record.
+
+        Args:
+            values: Dict from key to array.
+
+        Returns:
+            An array, or None if the record lacks it.
+        """
+        if not self.shared:
+            return values.get(self.keys[0])
+        return np.array([values.get(key, np.nan) for key in self.keys])
+
+    def of(self, rows, key):
+        """The array of one key, from all rows of the column."""
+        if not self.shared:
+            return rows
+        place = self.keys.index(key)
+        return rows[:, place].astype(self.dtypes[place], copy=False)
+
+
+@dataclass
+class Columns:
+    """The columns of a store, and what is known of the whole of it.
+
+    Attributes:
+        columns: The `Column`s.
         attributes: What holds for the whole recording; see `Recording.attributes`.
         fits: What each fit started from, whether it ended, and what fault stopped its
             recording.
     """
 
-    def __init__(self):
-        self.attributes = {}
-        self.fits = []
-        self._specs = {"gradients": {}, "weights": {}}
-        self._rows = []
-        self._arrays = []
+    columns: list[Column] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    fits: list[dict] = field(default_factory=list)
+
+    def declare(self, specs):
+        """Adds columns for what is to come.
+
+        Args:
+            specs: Dict from key to `(shape, dtype)`.
+
+        Returns:
+            The new columns.
+
+        Raises:
+            ValueError: If a key was declared with another shape.
+        """
+        known = {k: c for c in self.columns for k in c.keys}
+        for key, (shape, _) in specs.items():
+            was = () if key in known and known[key].shared else None
+            was = known[key].shape if key in known and was is None else was
+            if key in known and was != tuple(shape):
+                raise ValueError(
+                    f"This recorder holds {key[0]} of {key[2]!r} with shape {was}; in "
+                    f"this model its shape is {tuple(shape)}. Call recorder.reset(), "
+                    "or use another recorder for another model."
+                )
+        fresh = {k: s for k, s in specs.items() if k not in known}
+        new = [
+            Column(_name(key), [key], [dtype], tuple(shape))
+            for key, (shape, dtype) in fresh.items()
+            if shape
+        ]
+        if numbers := {k: dtype for k, (shape, dtype) in fresh.items() if not shape}:
+            name = f"numbers/{len(self.columns)}"
+            shape = (len(numbers),)
+            new.append(Column(name, [*numbers], [*numbers.values()], shape))
+        self._tell_apart(new)
+        self.columns += new
+        return new
+
+    def _tell_apart(self, new):
+        taken = {c.name for c in self.columns}
+        for column in new:
+            name, number = column.name, 1
+            while column.name in taken:
+                number += 1
+                column.name = f"{name}~{number}"
+            taken.add(column.name)
+
+    @property
+    def record_bytes(self):
+        """Size of a record."""
+        return sum(column.row_bytes for column in self.columns)
+
+
+@dataclass
+class Snapshot:
+    """Records as they are at one moment; later ones leave it alone.
+
+    Attributes:
+        columns: The `Column`s.
+        attributes: See `Columns`.
+        fits: See `Columns`.
+        index: The records' index, a DataFrame.
+        rows: Called with a column, gives its rows.
+    """
+
+    columns: list[Column]
+    attributes: dict[str, Any]
+    fits: list[dict]
+    index: pd.DataFrame
+    rows: Callable
+
+
+class MemoryStore(Columns):
+    """Keeps records in memory, in buffers that are not moved once they are filled.
+
+    Args:
+        max_bytes: What it may hold, or None for no limit.
+    """
+
+    def __init__(self, max_bytes=None):
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._index = []
+        self._buffers: dict[str, _Buffer] = {}
+        self._expected = 0
 
     def __len__(self):
         """Number of records."""
-        return len(self._rows)
+        return len(self._index)
 
-    def declare(self, quantity, specs):
-        """Says what is to come, before it comes.
+    def declare(self, specs):
+        """See `Columns.declare`."""
+        new = super().declare(specs)
+        for column in new:
+            self._buffers[column.name] = _Buffer(column, len(self))
+        return new
+
+    def open(self):
+        """Nothing has to be opened."""
+
+    def begin_epoch(self, epoch, steps):
+        """Called before a fit's first epoch.
 
         Args:
-            quantity: `"gradients"` or `"weights"`.
-            specs: Dict from path to `(shape, dtype)`.
+            epoch: Its number.
+            steps: How many steps were run before.
 
-        Raises:
-            ValueError: If a path was declared with another shape.
+        Returns:
+            How many steps were run before.
         """
-        known = self._specs[quantity]
-        for path, (shape, _) in specs.items():
-            if path in known and known[path][0] != shape:
-                raise ValueError(
-                    f"This recorder holds {quantity} of {path!r} with shape "
-                    f"{known[path][0]}; in this model its shape is {shape}. Call "
-                    "recorder.reset(), or use another recorder for another model."
-                )
-        known.update(specs)
+        return steps
+
+    def fits_in(self, records):
+        """Whether a number of further records fit in; True if it is None, not known."""
+        self._expected = records or 0
+        size = (len(self) + self._expected) * self.record_bytes
+        return self._max_bytes is None or size <= self._max_bytes
 
     def begin_fit(self, snapshot):
         """Says that a fit begins.
@@ -52,51 +205,101 @@ class MemoryStore:
         Args:
             snapshot: What a replay of it starts from; see `hrcallbacks.snapshot`.
         """
-        self.fits.append({"first": len(self), "ended": False, "fault": None} | snapshot)
+        fit = {"first": len(self), "ended": False, "fault": None}
+        self.fits.append(fit | snapshot)
 
-    def append(self, row, arrays):
+    def append(self, row, values):
         """Adds a record.
 
         Args:
             row: The index' row: a dict of step, epoch, batch, loss and metrics.
-            arrays: Dict from quantity to a dict from path to array.
-        """
-        # The row last: a record counts once it is whole.
-        self._arrays.append(arrays)
-        self._rows.append(row)
+            values: Dict from key to array.
 
-    def recording(self):
-        """A `Recording` of the records so far, which later ones leave alone."""
-        rows = self._rows[:]
-        arrays = self._arrays[: len(rows)]
-        paths = list(self._specs["gradients"])
-        got = [[path in record["gradients"] for path in paths] for record in arrays]
-        return Recording(
-            index=pd.DataFrame(rows or None, columns=None if rows else _EMPTY_INDEX),
-            gradients=self._stacks("gradients", arrays),
-            weights=self._stacks("weights", arrays),
-            has_gradient=pd.DataFrame(got, columns=paths, dtype=bool),
-            attributes=self.attributes | self._completeness(),
-            fits=[dict(fit) for fit in self.fits],
+        Raises:
+            MemoryError: If it does not fit in.
+        """
+        count = len(self)
+        size = (count + 1) * self.record_bytes
+        if self._max_bytes is not None and size > self._max_bytes:
+            raise MemoryError(
+                f"with another record it would hold more than max_bytes="
+                f"{self._max_bytes:,}"
+            )
+        for column in self.columns:
+            row_of_column = column.row(values)
+            self._buffers[column.name].put(count, row_of_column, self._expected)
+        # The index last: a record counts once it is whole.
+        self._index.append(row)
+
+    def end_epoch(self, epoch, step):
+        """Nothing waits here."""
+
+    def flush_if_due(self):
+        """Nothing waits here."""
+
+    def flush(self):
+        """Nothing waits here."""
+
+    def close(self):
+        """Nothing is open."""
+
+    def snapshot(self):
+        """A `Snapshot` of the records so far."""
+        rows = self._index[:]
+        return Snapshot(
+            list(self.columns),
+            dict(self.attributes),
+            [dict(fit) for fit in self.fits],
+            pd.DataFrame(rows or None, columns=None if rows else EMPTY_INDEX),
+            lambda column: self._buffers[column.name].rows(len(rows)),
         )
 
-    def _completeness(self):
-        faults = [f["fault"] for f in self.fits if f["fault"]]
-        ended = all(f["ended"] for f in self.fits)
-        return {"complete": ended and not faults, "fault": next(iter(faults), None)}
 
-    def _stacks(self, quantity, arrays):
-        specs = dict(self._specs[quantity])
+EMPTY_INDEX = ["step", "epoch", "batch", "loss"]
 
-        def stack(path):
-            shape, dtype = specs[path]
-            stacked = np.full((len(arrays), *shape), np.nan, dtype)
-            for number, record in enumerate(arrays):
-                if path in record[quantity]:
-                    stacked[number] = record[quantity][path]
-            return stacked
-
-        return Arrays(stack, specs, quantity)
+# Of how many bytes a buffer is made while nobody knows how many records will come.
+_CHUNK_BYTES = 4 * 1024**2
 
 
-_EMPTY_INDEX = ["step", "epoch", "batch", "loss"]
+class _Buffer:
+    """The rows of a column, in chunks: growing copies nothing."""
+
+    def __init__(self, column, missing):
+        self._column = column
+        self._chunks = []
+        self._ends = []  # Number of the row that follows each chunk's last.
+        for number in range(missing):  # Records from before the column was declared.
+            self.put(number, None, missing)
+
+    def put(self, number, row, expected):
+        """Sets a row, the next one, or that again."""
+        if not self._ends or number >= self._ends[-1]:
+            self._grow(number, expected)
+        chunk, end = self._chunks[-1], self._ends[-1]
+        chunk[number - end] = np.nan if row is None else row
+
+    def _grow(self, number, expected):
+        size = max(self._column.row_bytes, 1)
+        grown = max(_CHUNK_BYTES // size, min(number, 16 * _CHUNK_BYTES // size), 1)
+        rows = max(expected, 1) if expected else grown
+        self._chunks.append(np.empty((rows, *self._column.shape), self._column.dtype))
+        self._ends.append(number + rows)
+
+    def rows(self, count):
+        """The first rows: a view where they lie in one chunk. Not to be written to."""
+        parts, start = [], 0
+        for chunk, end in zip(self._chunks, self._ends, strict=True):
+            parts.append(chunk[: max(0, min(count, end) - start)])
+            start = end
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            return np.empty((0, *self._column.shape), self._column.dtype)
+        rows = parts[0].view() if len(parts) == 1 else np.concatenate(parts)
+        rows.flags.writeable = False
+        return rows
+
+
+def _name(key):
+    quantity, reduction, path = key
+    safe = "".join(c if c.isalnum() or c in "_-" else "." for c in path)
+    return f"{quantity}/{reduction}/{safe}"

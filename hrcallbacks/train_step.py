@@ -16,8 +16,10 @@ import keras
 
 from hrcallbacks.backends import backend
 from hrcallbacks.packing import Packer
+from hrcallbacks.reductions import RAW
 
 _MISSING = object()
+_HALF = ("float16", "bfloat16")  # Their squares leave their range.
 # `.observation`: what the train step running in this thread is seen to do. With
 # tf.distribute each replica runs its step in a thread of its own.
 _thread = threading.local()
@@ -27,22 +29,25 @@ class Probe:
     """What one recorder wants out of a step.
 
     Attributes:
+        gradients_of: Reductions of the gradients to take, by path.
+        weights_of: Reductions of the weights to take, by path.
+        record_bytes: Size of what a step gives.
         optimizers: By name, the optimizers that were seen at work, each with the paths
             of the variables that it updates (None for one that is not recorded).
         sparse: Paths of variables whose gradients came sparse.
-        failure: What kept a capturing train function from being made, or None.
+        failure: What kept a step from being captured, or None.
 
     Args:
         select: Called once with the model's trainable variables, as soon as they
-            exist; gives those to record, as a dict from path to variable.
-        gradients: Whether to take gradients.
-        weights_at: `"before"` or `"after"` the update, or None to take no weights.
+            exist; gives those to record, as a dict from path to variable, then the
+            dicts for `gradients_of` and `weights_of`, and `record_bytes`.
+        weights_at: `"before"` or `"after"` the update.
     """
 
-    def __init__(
-        self, select, *, gradients: bool = True, weights_at: str | None = "after"
-    ):
-        self.gradients = gradients
+    def __init__(self, select, *, weights_at="after"):
+        self.gradients_of = {}
+        self.weights_of = {}
+        self.record_bytes = 0
         self.weights_at = weights_at
         self.compiled = {}
         self.packer = Packer()
@@ -71,7 +76,13 @@ class Probe:
     def variables(self, model):
         """The variables to record: a dict from path to variable."""
         if self._variables is None:
-            self._variables = self._select(model.trainable_variables)
+            selected = self._select(model.trainable_variables)
+            (
+                self._variables,
+                self.gradients_of,
+                self.weights_of,
+                self.record_bytes,
+            ) = selected
         return self._variables
 
 
@@ -102,10 +113,12 @@ class _Take:
     def __init__(self, probe, model):
         self.probe = probe
         self.failed = False
-        self.tensors = {}  # By (record, quantity, path).
+        self.tensors = {}  # By (record, quantity, reduction, path).
         self._model = model
         self._updated = []  # The paths that were updated, record by record.
         self._places = {}  # Paths that the present call updates, by place in it.
+        self._old = {}  # Weights from before the present call.
+        self._record = 0
         self._loss = None
 
     @_never_breaks_the_step
@@ -121,18 +134,23 @@ class _Take:
         paths = {p: places[id(v)] for p, v in variables.items() if id(v) in places}
         if not self._updated or self._updated[-1] & paths.keys():
             self._updated.append(set())
+            self._record = len(self._updated) - 1
         self._updated[-1].update(paths)
         self._places = paths
         name = probe.see_optimizer(call.optimizer, call.variables)
         if call.learning_rate is not None:
-            self._put("learning_rates", name, backend.kept(call.learning_rate))
+            rate = backend.kept(call.learning_rate)
+            self._put("learning_rates", "", name, rate)
         for path, index in paths.items():
             gradient = call.grads[index]
             # A variable without gradient is left out: None cannot leave a graph.
-            if probe.gradients and gradient is not None:
+            if probe.gradients_of[path] and gradient is not None:
                 if backend.is_sparse(gradient):
                     probe.sparse.add(path)
-                self._put("gradients", path, backend.gradient(gradient, call.scale))
+                gradient = backend.gradient(gradient, call.scale)
+                self._reduce("gradients", probe.gradients_of[path], path, gradient)
+            if any(reduction.of_update for reduction in probe.weights_of[path]):
+                self._old[path] = call.value(variables[path])
         if probe.weights_at == "before":
             self._take_weights(call)
 
@@ -141,26 +159,36 @@ class _Take:
         """Takes what a call has made, once it was run."""
         if self.probe.weights_at == "after":
             self._take_weights(call)
+        for path, old in self._old.items():
+            new = call.value(self._variables()[path])
+            updates = [r for r in self.probe.weights_of[path] if r.of_update]
+            self._reduce("weights", updates, path, new, old)
+        self._old = {}
 
     def _take_weights(self, call):
         """The weights as they are now, also those that this record has not updated."""
         updated = self._updated[-1]
         for path, variable in self._variables().items():
             if path in self._places or (path not in updated and call.knows(variable)):
-                self._put("weights", path, call.value(variable))
+                self._take_weight(path, lambda v=variable: call.value(v))
+
+    def _take_weight(self, path, value):
+        chosen = [r for r in self.probe.weights_of[path] if not r.of_update]
+        if chosen:
+            self._reduce("weights", chosen, path, value())
 
     @_never_breaks_the_step
     def complete(self, value, knows):
         """With the loss, and the weights that no optimizer was to update."""
         for record, updated in enumerate(self._updated):
-            if self.probe.weights_at:
-                for path, variable in self._variables().items():
-                    key = (record, "weights", path)
-                    missing = path not in updated and key not in self.tensors
-                    if missing and knows(variable):
-                        self.tensors[key] = value(variable)
+            self._record = record
+            taken = {(n, q, path) for n, q, _, path in self.tensors}
+            for path, variable in self._variables().items():
+                missing = (record, "weights", path) not in taken
+                if missing and path not in updated and knows(variable):
+                    self._take_weight(path, lambda v=variable: value(v))
             if self._loss is not None:
-                self.tensors[record, "loss", ""] = self._loss
+                self._put("loss", "", "", self._loss)
 
     def packed(self):
         if self.failed:
@@ -170,8 +198,18 @@ class _Take:
     def _variables(self):
         return self.probe.variables(self._model)
 
-    def _put(self, quantity, path, tensor):
-        self.tensors[len(self._updated) - 1, quantity, path] = tensor
+    def _reduce(self, quantity, reductions, path, *tensors):
+        ops = keras.ops
+        wide = tensors
+        if keras.backend.standardize_dtype(tensors[0].dtype) in _HALF:
+            wide = tuple(ops.cast(t, "float32") for t in tensors)
+        for reduction in reductions:
+            tensors_of = tensors if reduction.name == RAW else wide
+            made = reduction.in_step(ops, *tensors_of)
+            self._put(quantity, reduction.name, path, made)
+
+    def _put(self, quantity, reduction, path, tensor):
+        self.tensors[self._record, quantity, reduction, path] = tensor
 
 
 class Observation:

@@ -4,9 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hrcallbacks.recording import Recording
 from hrcallbacks.storage import MemoryStore
 
 SHAPES = {"net/a/kernel": (2, 3), "net/a/bias": (3,), "net/b/kernel": (3, 1)}
+
+
+def specs():
+    return {
+        (quantity, "raw", path): (shape, "float32")
+        for quantity in ("gradients", "weights")
+        for path, shape in SHAPES.items()
+    } | {("has_gradient", "", path): ((), "float64") for path in SHAPES}
+
+
+def record(gradient, weight):
+    values = {("gradients", "raw", path): filled(path, gradient) for path in SHAPES}
+    values |= {("weights", "raw", path): filled(path, weight) for path in SHAPES}
+    return values | {("has_gradient", "", path): 1.0 for path in SHAPES}
 
 
 @pytest.fixture
@@ -18,24 +33,19 @@ def store():
         "weights_at": "after",
         "variables": list(SHAPES.items()),
     }
-    specs = {path: (shape, "float32") for path, shape in SHAPES.items()}
-    store.declare("gradients", specs)
-    store.declare("weights", specs)
+    store.declare(specs())
     for t in (1, 2):
         row = {"step": 10 * t, "epoch": t, "batch": 5, "loss": 1 / t, "mae": 0.5}
         store.append(
             row,
-            {
-                "gradients": {path: filled(path, -t) for path in SHAPES},
-                "weights": {path: filled(path, t) for path in SHAPES},
-            },
+            record(-t, t),
         )
     return store
 
 
 @pytest.fixture
 def recording(store):
-    return store.recording()
+    return Recording.of(store.snapshot())
 
 
 def filled(path, t):
@@ -140,55 +150,53 @@ def test_bad_table_arguments_are_refused(recording, arguments, text):
 
 def test_wide_table_of_a_large_model_is_refused_with_what_to_do():
     store = MemoryStore()
-    store.declare("weights", {"kernel": ((200, 100), "float32")})
+    store.declare({("weights", "raw", "kernel"): ((200, 100), "float32")})
     store.attributes["variables"] = [("kernel", (200, 100))]
-    store.append({"step": 1}, {"gradients": {}, "weights": {}})
+    store.append({"step": 1}, {})
     with pytest.raises(ValueError, match=r"40,000 columns.*layout='tidy'"):
-        store.recording().to_frame()
+        Recording.of(store.snapshot()).to_frame()
 
 
 def test_scalar_variables_have_a_column():
     store = MemoryStore()
-    store.declare("weights", {"scale": ((), "float32")})
+    store.declare({("weights", "raw", "scale"): ((), "float32")})
     store.attributes["variables"] = [("scale", ())]
     store.append(
         {"step": 1, "epoch": 1, "batch": 1, "loss": 0.0},
-        {"gradients": {}, "weights": {"scale": np.float32(3)}},
+        {("weights", "raw", "scale"): np.float32(3)},
     )
-    assert store.recording().to_frame()["weight:scale[]"].tolist() == [3.0]
+    assert Recording.of(store.snapshot()).to_frame()["weight:scale[]"].tolist() == [3.0]
 
 
 def test_missing_gradient_is_nan_and_flagged(store):
-    arrays = {
-        "gradients": {"net/a/bias": filled("net/a/bias", 3)},
-        "weights": {path: filled(path, 3) for path in SHAPES},
+    values = {
+        key: value
+        for key, value in record(3, 3).items()
+        if key[0] == "weights" or key[2] == "net/a/bias"
     }
-    store.append({"step": 30, "epoch": 3, "batch": 5, "loss": 0.1}, arrays)
-    recording = store.recording()
+    store.append({"step": 30, "epoch": 3, "batch": 5, "loss": 0.1}, values)
+    recording = Recording.of(store.snapshot())
     assert np.isnan(recording.gradients["a/kernel"][2]).all()
     assert recording.has_gradient.loc[2].tolist() == [False, True, False]
     assert recording.has_gradient.loc[:1].to_numpy().all()
 
 
 def test_recording_is_left_alone_by_later_records(store, recording):
-    store.append(
-        {"step": 30, "epoch": 3, "batch": 5, "loss": 0.1},
-        {"gradients": {}, "weights": {}},
-    )
+    store.append({"step": 30, "epoch": 3, "batch": 5, "loss": 0.1}, {})
     assert len(recording) == 2
     assert recording.weights["a/bias"].shape == (2, 3)
-    assert len(store.recording()) == 3
+    assert len(Recording.of(store.snapshot())) == 3
 
 
 def test_path_of_another_shape_is_refused(store):
     with pytest.raises(ValueError, match=r"net/a/bias.*\(3,\).*\(4,\).*reset\(\)"):
-        store.declare("weights", {"net/a/bias": ((4,), "float32")})
+        store.declare({("weights", "raw", "net/a/bias"): ((4,), "float32")})
 
 
 def test_repr_says_what_was_recorded(recording):
     text = repr(recording)
     assert "2 records of 3 variables, 12 elements; steps 10 to 20" in text
-    assert "gradients and weights (after the update); complete" in text
+    assert "gradients and weights after the update; complete" in text
     assert re.search(r"net/a/kernel +\(2, 3\)", text)
 
 
@@ -201,7 +209,7 @@ def test_html_repr_escapes_and_shows_the_index(recording):
 
 
 def test_empty_recording_says_so():
-    recording = MemoryStore().recording()
+    recording = Recording.of(MemoryStore().snapshot())
     assert len(recording) == 0
     assert repr(recording) == "<Recording: empty>"
     assert "empty" in recording._repr_html_()

@@ -66,6 +66,12 @@ def fit(model, recorder, epochs=10, callbacks=()):
     return recorder.recording
 
 
+def falsify(recording, quantity, path, array):
+    """Puts another array in place of a recorded one."""
+    (path,) = (p for p in recording.paths if p.endswith(path))
+    recording._arrays[quantity, "raw"]._made[path] = array
+
+
 def assert_replays(recording, count=60):
     result = recording.replay()
     assert len(recording) == count
@@ -121,7 +127,9 @@ def test_second_fit_and_state_from_an_earlier_one():
 def test_a_gradient_that_was_not_recorded_right_shows():
     recorder = hr.GradientRecorder(record_freq=1)
     recording = fit(small_model("sgd"), recorder, epochs=2)
-    recording.gradients["output/kernel"][5] *= 2
+    changed = recording.gradients["output/kernel"].copy()
+    changed[5] *= 2
+    falsify(recording, "gradients", "output/kernel", changed)
     result = recording.replay()
     assert result.max_error > 1e-4
     assert (result.errors.to_numpy()[:5] < NOISE).all()
@@ -159,7 +167,7 @@ def test_model_that_was_built_in_its_first_step_says_so():
     model = keras.Sequential([keras.layers.Dense(2)])
     model.compile("sgd", loss="mse", jit_compile=False)
     recording = fit(model, hr.GradientRecorder(record_freq=1), epochs=1)
-    with pytest.raises(ValueError, match=r"built\s+in it.*model\.build"):
+    with pytest.raises(ValueError, match=r"model\.built was False.*model\.build\("):
         recording.replay()
 
 
@@ -195,7 +203,9 @@ def test_sparse_gradients_replay_exactly_where_the_update_is_linear():
 
 def test_repr_says_where_the_largest_error_is():
     recording = fit(small_model("sgd"), hr.GradientRecorder(record_freq=1), epochs=1)
-    recording.weights["output/bias"][4] += 1
+    changed = recording.weights["output/bias"].copy()
+    changed[4] += 1
+    falsify(recording, "weights", "output/bias", changed)
     assert re.search(
         r"6 records: max_error=1 at step 5 in .*output/bias", repr(recording.replay())
     )

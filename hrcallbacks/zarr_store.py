@@ -1,0 +1,702 @@
+"""Records on disk: a Zarr store that is written while training goes on.
+
+Layout of format 1. A Zarr 3 group with an array for each column of `storage.Columns`,
+one row a record; `index/<column>` with the columns of `Recording.index`; `epochs`, a
+row `(fit, epoch, last step)` for each epoch that ended; `fits/<n>/...` with the arrays
+that a replay starts from. The group's attributes are JSON: what the columns hold and
+`Recording.attributes`. Arrays may be longer than there are records: the attribute
+`records` of the group `index` says how many count. It is set last, once all else is
+written, so that a record counts only when it is whole. Opening runs nothing that a
+store holds.
+"""
+
+import importlib.metadata
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from hrcallbacks.storage import EMPTY_INDEX, Column, Columns, Snapshot
+
+FORMAT = "hrcallbacks recording"
+VERSION = 1
+
+# A chunk of a column: so many bytes, if a record has no more.
+_CHUNK_BYTES = 1024**2
+# All columns' chunks together: they wait in memory until they are full.
+_WAITING_BYTES = 64 * 1024**2
+_INDEX_CHUNK = 4096
+# How long a record waits at the most while others come.
+_FLUSH_SECONDS = 10.0
+# An epoch's end flushes, but not more often than this.
+_SHORTEST_SECONDS = 1.0
+
+
+class ZarrStore(Columns):
+    """Writes records to a Zarr store.
+
+    Args:
+        path: A path, or an fsspec URL.
+        resume: Whether to go on with the recording that is there, if one is.
+    """
+
+    def __init__(self, path, *, resume=False):
+        super().__init__()
+        _import_zarr()
+        self._path = os.fspath(path)
+        self._local = "://" not in self._path
+        self._resume = resume
+        self._continues = False  # Whether the last fit on disk is to be continued.
+        self._group: Any = None
+        self._lock: Any = None
+        self._count = 0
+        self._written = 0  # Records that count on disk.
+        self._writers: dict[str, _ColumnWriter] = {}
+        self._rows = []  # The index' rows since its last whole chunk.
+        self._index_columns = {}
+        self._epochs = []
+        self._flushed = time.monotonic()
+        self._saved_attributes = None
+        self._saved = set()  # Folders of arrays that lie on disk.
+        self._begun = False
+
+    def __len__(self):
+        """Number of records."""
+        return self._count
+
+    def open(self):
+        """Opens the store for writing.
+
+        Raises:
+            ImportError: If Zarr is not installed.
+            FileExistsError: If a recording is there that is not to be continued, or
+                something else.
+            BlockingIOError: If another recorder is writing there.
+            ValueError: If what is there cannot be continued.
+            OSError: If it cannot be written.
+        """
+        zarr = _import_zarr()
+        if self._lock is None and self._local:
+            self._lock = _locked(self._path)
+        if self._begun:  # A further fit of the same recorder.
+            if self._local and not Path(self._path, "zarr.json").is_file():
+                raise FileNotFoundError(
+                    f"The store {self._path!r} of this recorder's earlier fits is "
+                    "gone. Call recorder.reset() to begin another recording there."
+                )
+            return
+        try:
+            exists = _exists(self._path)
+            if exists and not self._resume:
+                raise FileExistsError(
+                    f"There is something at store={self._path!r} already. Choose "
+                    "another path, delete it, or go on with the recording in it: "
+                    "GradientRecorder(..., resume=True)."
+                )
+            if exists:
+                self._load()
+            else:
+                self._group = zarr.open_group(self._path, mode="w-")
+                self._save_attributes()
+        except BaseException:
+            self.close()
+            raise
+        self._begun = True
+
+    def _load(self):
+        stored = Stored(self._path)
+        self.columns = stored.columns
+        self.fits = stored.fits
+        self.attributes = stored.attributes
+        for number, fit in enumerate(self.fits):
+            self._saved.add(f"fits/{number}/weights")
+            for name in fit["optimizers"]:
+                self._saved.add(f"fits/{number}/optimizers/{name}")
+        self._group = _import_zarr().open_group(self._path, mode="r+")
+        self._count = self._written = stored.count
+        for column in self.columns:
+            self._writers[column.name] = self._writer(column)
+        self._epochs = stored.epochs
+        self._restore_tails(stored.index())
+        self._continues = bool(self.fits) and not self.fits[-1]["ended"]
+
+    def _restore_tails(self, index):
+        """Brings what follows the last whole chunks back into memory."""
+        for writer in self._writers.values():
+            writer.restore(self._count)
+        whole = self._count - self._count % _INDEX_CHUNK
+        self._rows = index.iloc[whole : self._count].to_dict("records")
+        self._index_columns = dict.fromkeys(index)
+
+    def declare(self, specs):
+        """See `Columns.declare`."""
+        if self._continues and self.columns:
+            known = {k for c in self.columns for k in c.keys}
+            if known != set(specs):
+                raise ValueError(
+                    f"The recording at {self._path!r} holds other variables or "
+                    "reductions than this recorder is to record, and cannot be "
+                    "continued. Record the same, or choose another path."
+                )
+        new = super().declare(specs)
+        for column in new:
+            self._writers[column.name] = self._writer(column)
+        self._save_attributes()
+        return new
+
+    def _writer(self, column):
+        share = _WAITING_BYTES // max(len(self.columns), 1)
+        return _ColumnWriter(self._group, column, min(_CHUNK_BYTES, share))
+
+    def begin_fit(self, snapshot):
+        """Says that a fit begins; see `MemoryStore.begin_fit`."""
+        if self._continues:
+            # What a replay starts from is what that fit started from.
+            self.fits[-1]["fault"] = None
+            self._save_attributes()
+            return
+        fit = {"first": len(self), "ended": False, "fault": None}
+        self.fits.append(fit | snapshot)
+        self._save_attributes()
+
+    def begin_epoch(self, epoch, steps):
+        """Drops what will be trained again; see `MemoryStore.begin_epoch`.
+
+        Returns:
+            How many steps were run before this epoch.
+        """
+        number = len(self.fits)
+        if self._continues:
+            self._continues = False
+            earlier = [e for e in self._epochs if e[0] < number or e[1] < epoch]
+            again = (self._stored_index()["epoch"] >= epoch).to_numpy()
+            again[: self.fits[-1]["first"]] = False
+            kept = int(again.argmax()) if again.any() else self._count
+            self._epochs = earlier
+            self._cut(kept)
+        return max([steps, *(step for *_, step in self._epochs)])
+
+    def _stored_index(self):
+        return Stored(self._path).index()
+
+    def _cut(self, count):
+        index = self._stored_index().iloc[:count]
+        self._count = self._written = count
+        if "index" in self._group:
+            self._group["index"].attrs["records"] = count
+        self._write_epochs()
+        self._restore_tails(index)
+
+    def fits_in(self, records):
+        """A disk's room is not asked for: True."""
+        return True
+
+    def append(self, row, values):
+        """Adds a record; see `MemoryStore.append`."""
+        for column in self.columns:
+            self._writers[column.name].put(self._count, column.row(values))
+        self._rows.append(row)
+        self._count += 1
+        if self._count % _INDEX_CHUNK == 0:
+            self.flush()
+
+    def end_epoch(self, epoch, step):
+        """Notes an epoch's last step, and flushes."""
+        self._epochs.append((len(self.fits), epoch, step))
+        if time.monotonic() - self._flushed > _SHORTEST_SECONDS:
+            self.flush()
+
+    def flush_if_due(self):
+        """Flushes, if the last time is some seconds ago."""
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self):
+        """Has every record so far count on disk.
+
+        Raises:
+            FileNotFoundError: If the store has vanished.
+            OSError: If it cannot be written.
+        """
+        if self._group is None:
+            return
+        if self._local and not Path(self._path, "zarr.json").is_file():
+            raise FileNotFoundError(f"the store {self._path!r} has vanished")
+        for writer in self._writers.values():
+            writer.flush(self._count)
+        self._write_epochs()
+        self._save_attributes()
+        if self._count > self._written:
+            self._write_index()
+        self._written = self._count
+        self._rows = self._rows[len(self._rows) - self._count % _INDEX_CHUNK :]
+        self._flushed = time.monotonic()
+
+    def _write_index(self):
+        start = self._count - len(self._rows)
+        frame = pd.DataFrame(self._rows)
+        for name in frame:
+            values = np.stack([np.asarray(v) for v in frame[name]])
+            array = self._index_array(name, values)
+            if array.shape[0] < self._count:
+                array.resize((start + _INDEX_CHUNK, *values.shape[1:]))
+            array[start : self._count] = values
+        self._group["index"].attrs["records"] = self._count
+
+    def _index_array(self, name, values):
+        path = f"index/{_safe(name)}"
+        if name not in self._index_columns:
+            self._index_columns[name] = None
+            integer = values.dtype.kind in "iu" and name in ("step", "epoch", "batch")
+            self._group.create_array(
+                path,
+                shape=(0, *values.shape[1:]),
+                chunks=(_INDEX_CHUNK, *values.shape[1:]),
+                dtype="int64" if integer else "float64",
+                fill_value=0 if integer else math.nan,
+                attributes={"name": name, "place": len(self._index_columns)},
+            )
+        return self._group[path]
+
+    def _write_epochs(self):
+        if not self._epochs:
+            return
+        if "epochs" not in self._group:
+            self._group.create_array(
+                "epochs", shape=(0, 3), chunks=(_INDEX_CHUNK, 3), dtype="int64"
+            )
+        array = self._group["epochs"]
+        count = len(self._epochs)
+        start = max(0, min(array.shape[0], count - 1) // _INDEX_CHUNK * _INDEX_CHUNK)
+        if array.shape[0] != count:
+            array.resize((count, 3))
+        array[start:count] = np.array(self._epochs[start:], "int64")
+
+    def _save_attributes(self):
+        if self._group is None:
+            return
+        for number, fit in enumerate(self.fits):
+            self._save_arrays(number, fit)
+        attributes = {
+            "format": FORMAT,
+            "format_version": VERSION,
+            "written_by": f"hrcallbacks {importlib.metadata.version('hrcallbacks')}",
+            "units": "gradients: loss per unit of the weight; weights: the model's own",
+            "columns": [
+                {"name": c.name, "keys": c.keys, "dtypes": c.dtypes, "shape": c.shape}
+                for c in self.columns
+            ],
+            "attributes": self.attributes,
+            "fits": [_plain(fit) for fit in self.fits],
+        }
+        text = json.dumps(attributes, default=str)
+        if text != self._saved_attributes:
+            self._group.attrs.update(json.loads(text))
+            self._saved_attributes = text
+
+    def _save_arrays(self, number, fit):
+        """What a replay of a fit starts from, once."""
+        parts = {f"fits/{number}/weights": fit.get("weights")}
+        for name, optimizer in fit.get("optimizers", {}).items():
+            parts[f"fits/{number}/optimizers/{name}"] = optimizer["state"]
+        for folder, values in parts.items():
+            if values is None or folder in self._saved:
+                continue
+            self._saved.add(folder)
+            named = isinstance(values, dict)
+            items = values.items() if named else (("", v) for v in values)
+            for place, (name, value) in enumerate(items):
+                _write_array(self._group, f"{folder}/{place}", value, name)
+
+    def close(self):
+        """Flushes, and lets others write."""
+        try:
+            if self._group is not None and self._begun:
+                self.flush()
+                for writer in self._writers.values():
+                    writer.trim(self._count)
+        finally:
+            if self._lock is not None:
+                lock, self._lock = self._lock, None
+                Path(lock.lock_file).unlink(missing_ok=True)
+                lock.release()
+
+    def snapshot(self):
+        """What a reader of the store finds."""
+        if self._begun:
+            return Stored(self._path).snapshot()
+        return Snapshot(
+            [], {}, [], pd.DataFrame(columns=EMPTY_INDEX), lambda column: None
+        )
+
+
+class _ColumnWriter:
+    """Writes a column in whole chunks, so that nothing has to be read first."""
+
+    def __init__(self, group, column, chunk_bytes):
+        self._column = column
+        if column.name in group:
+            self._array = group[column.name]
+            self._rows = self._array.chunks[0]
+        else:
+            self._rows = max(1, chunk_bytes // max(column.row_bytes, 1))
+            self._array = group.create_array(
+                column.name,
+                shape=(0, *column.shape),
+                chunks=(self._rows, *_chunk_of_row(column)),
+                dtype=column.dtype,
+                fill_value=math.nan,
+                compressors=_compressors(),
+                attributes={"keys": [list(key) for key in column.keys]},
+            )
+        self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
+        self._dirty = False
+
+    def put(self, number, row):
+        """Sets the next row; writes a chunk that is full."""
+        place = number % self._rows
+        if place == 0 and self._rows > 1:
+            self._tail[:] = np.nan
+        self._tail[place] = np.nan if row is None else row
+        self._dirty = True
+        if place == self._rows - 1:
+            self._write(number + 1)
+
+    def flush(self, count):
+        """Writes the chunk that is not full yet."""
+        if self._dirty:
+            self._write(count)
+
+    def _write(self, count):
+        start = (count - 1) // self._rows * self._rows
+        end = start + self._rows
+        if self._array.shape[0] < end:
+            # Ahead of what is there: each change of the length rewrites metadata.
+            ahead = max(end, 2 * self._array.shape[0]) // self._rows * self._rows
+            self._array.resize((ahead, *self._column.shape))
+        self._array[start:end] = self._tail
+        self._dirty = False
+
+    def restore(self, count):
+        """Takes the rows of the chunk that is not full from the store."""
+        start = count // self._rows * self._rows
+        self._tail[:] = np.nan
+        if start < min(count, self._array.shape[0]):
+            end = min(count, self._array.shape[0])
+            self._tail[: end - start] = self._array[start:end]
+        self._dirty = False
+
+    def trim(self, count):
+        """Makes the array as long as the recording."""
+        if self._array.shape[0] != count:
+            self._array.resize((count, *self._column.shape))
+
+
+class Stored:
+    """A store that is read.
+
+    Args:
+        path: A path, or an fsspec URL.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If what is there is no recording, or of an unknown format.
+    """
+
+    def __init__(self, path):
+        zarr = _import_zarr()
+        path = os.fspath(path)
+        self._numbers = {}  # Columns of single numbers that were read.
+        try:
+            self._group: Any = zarr.open_group(path, mode="r")
+            attributes: dict[str, Any] = dict(self._group.attrs)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"There is no recording at {path!r}. GradientRecorder(store={path!r}) "
+                "writes one, and recording.save(path)."
+            ) from error
+        except Exception as error:
+            raise ValueError(
+                f"What is at {path!r} is not a readable Zarr group: {error!r}."
+            ) from error
+        if attributes.get("format") != FORMAT:
+            raise ValueError(
+                f"The Zarr group at {path!r} is no recording of hrcallbacks: its "
+                f"attribute 'format' is {attributes.get('format')!r}, not {FORMAT!r}."
+            )
+        if attributes.get("format_version") != VERSION:
+            raise ValueError(
+                f"The recording at {path!r} has format version "
+                f"{attributes.get('format_version')!r}, written by "
+                f"{attributes.get('written_by')}. This is hrcallbacks "
+                f"{importlib.metadata.version('hrcallbacks')}, which reads version "
+                f"{VERSION}. Try: pip install --upgrade hrcallbacks"
+            )
+        self.attributes = attributes["attributes"]
+        self.attributes["variables"] = [
+            (name, tuple(shape)) for name, shape in self.attributes.get("variables", ())
+        ]
+        self.columns = [
+            Column(c["name"], [*map(tuple, c["keys"])], c["dtypes"], tuple(c["shape"]))
+            for c in attributes["columns"]
+        ]
+        self.fits = [
+            _read_arrays(self._group, number, fit)
+            for number, fit in enumerate(attributes["fits"])
+        ]
+        self.count = 0
+        if "index" in self._group:
+            self.count = self._group["index"].attrs.get("records", 0)
+        self.epochs = []
+        if "epochs" in self._group:
+            self.epochs = [*map(tuple, self._group["epochs"][:].tolist())]
+
+    def index(self):
+        """The records' index, a DataFrame."""
+        if not self.count:
+            return pd.DataFrame(columns=EMPTY_INDEX)
+        columns = {}
+        arrays = dict(self._group["index"].arrays())
+        for array in sorted(arrays.values(), key=lambda a: a.attrs["place"]):
+            name = array.attrs["name"]
+            values = StoredArray(array, self.count, f"{name!r} of the index")[:]
+            columns[name] = values if values.ndim == 1 else list(values)
+        return pd.DataFrame(columns)
+
+    def snapshot(self):
+        """The records, to be read when they are asked for."""
+        return Snapshot(
+            self.columns, self.attributes, self.fits, self.index(), self.rows
+        )
+
+    def rows(self, column):
+        """The rows of a column, read when they are asked for."""
+        if column.shared and column.name in self._numbers:
+            return self._numbers[column.name]
+        what = "numbers" if column.shared else " ".join(column.keys[0])
+        array = StoredArray(self._group[column.name], self.count, what)
+        if not column.shared:
+            return array
+        return self._numbers.setdefault(column.name, array[:])
+
+
+class StoredArray:
+    """An array on disk, of which what is indexed is read.
+
+    Indexing gives NumPy arrays; `np.asarray` reads it whole.
+
+    Attributes:
+        shape: Its shape, `(records, ...)`.
+        dtype: Its dtype.
+        ndim: Its number of axes.
+    """
+
+    def __init__(self, array, count, what):
+        self._array = array
+        self._what = what
+        self.shape = (count, *array.shape[1:])
+        self.dtype = array.dtype
+        self.ndim = array.ndim
+        self._block = None  # The chunk that was read last, and its first row.
+
+    def __len__(self):
+        """Number of records."""
+        return self.shape[0]
+
+    def __getitem__(self, key):
+        """Reads what is indexed, as NumPy does."""
+        key = key if isinstance(key, tuple) else (key,)
+        if not key or key[0] is Ellipsis:
+            return np.asarray(self)[key]
+        first, *others = key
+        if isinstance(first, int | np.integer):
+            return self._row(int(first))[(*others,)]
+        if isinstance(first, slice):
+            start, stop, step = first.indices(len(self))
+            if step > 0:
+                plain = all(isinstance(o, int | slice | np.integer) for o in others)
+                inner = tuple(others) if plain else ()
+                read = self._read(slice(start, max(start, stop), step), inner)
+                return read if plain else read[(slice(None), *others)]
+        return np.asarray(self)[key]
+
+    def _row(self, number):
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"record {number} of {len(self)}")
+        number %= len(self)
+        rows = self._array.chunks[0]
+        start = number // rows * rows
+        if self._block is None or self._block[0] != start:
+            stop = min(start + rows, len(self))
+            self._block = start, self._read(slice(start, stop), ())
+        return self._block[1][number - start]
+
+    def _read(self, rows, others):
+        available = min(len(self), self._array.shape[0])
+        try:
+            read = np.asarray(self._array[(rows, *others)])
+        except Exception as error:
+            raise self._damage(rows, error) from error
+        missing = len(range(*rows.indices(len(self)))) - len(read)
+        if missing > 0 and available < len(self):
+            pad = np.full((missing, *read.shape[1:]), np.nan, read.dtype)
+            read = np.concatenate([read, pad])
+        return read
+
+    def _damage(self, rows, error):
+        size = self._array.chunks[0]
+        for start in range(rows.start // size * size, rows.stop, size):
+            stop = min(start + size, len(self))
+            try:
+                self._array[start:stop]
+            except Exception:
+                return OSError(
+                    f"Records {start} to {stop - 1} of {self._what} cannot be read: "
+                    f"their chunk of the array {self._array.path!r} is damaged "
+                    f"({error!r}). The others can: [:{start}] and [{stop}:]."
+                )
+        return error
+
+    def __array__(self, dtype=None, copy=None):
+        """All of it."""
+        array = self._read(slice(0, len(self)), ())
+        return array if dtype is None else array.astype(dtype)
+
+    def __repr__(self):
+        """What it is; reads nothing."""
+        return f"<{self._what} on disk: shape {self.shape}, {self.dtype}>"
+
+
+def save(recording, stored, path):
+    """Writes a recording to a new store; see `Recording.save`.
+
+    Args:
+        recording: A `Recording`.
+        stored: Its arrays: dict from (quantity, reduction) to a mapping.
+        path: A path, or an fsspec URL, where nothing is yet.
+    """
+    store = ZarrStore(path)
+    store.open()
+    try:
+        store.attributes.update(recording.attributes)
+        specs = {}
+        for (quantity, reduction), arrays in stored.items():
+            for name, array in arrays.items():
+                specs[quantity, reduction, name] = array.shape[1:], str(array.dtype)
+        store.declare(specs)
+        store.fits += recording.fits
+        sources = {key: stored[key[:2]][key[2]] for key in specs}
+        for number, row in enumerate(recording.index.to_dict("records")):
+            store.append(row, {key: rows[number] for key, rows in sources.items()})
+        store.flush()
+    finally:
+        store.close()
+
+
+def _plain(fit):
+    """A fit without its arrays, which lie beside."""
+    left = {k: v for k, v in fit.items() if k not in ("weights", "states")}
+    left["has_weights"] = fit.get("weights") is not None
+    left["optimizers"] = {
+        name: {k: v for k, v in optimizer.items() if k != "state"}
+        | {"has_state": optimizer["state"] is not None}
+        for name, optimizer in fit.get("optimizers", {}).items()
+    }
+    return left
+
+
+def _write_array(group, path, value, name=""):
+    value = np.asarray(value)
+    array = group.create_array(
+        path, shape=value.shape, dtype=value.dtype, attributes={"name": name}
+    )
+    array[...] = value
+
+
+def _read_arrays(group, number, fit):
+    """A fit with its arrays again."""
+
+    def read(folder):
+        parts = dict(group[f"fits/{number}/{folder}"].arrays())
+        ordered = sorted(parts, key=int)
+        return [(parts[p].attrs["name"], np.asarray(parts[p][...])) for p in ordered]
+
+    fit = dict(fit)
+    fit["weights"] = dict(read("weights")) if fit.pop("has_weights") else None
+    for name, optimizer in fit["optimizers"].items():
+        has_state = optimizer.pop("has_state")
+        state = [v for _, v in read(f"optimizers/{name}")] if has_state else None
+        optimizer["state"] = state
+    return fit
+
+
+def _chunk_of_row(column):
+    """Parts of a row, none above 16 MiB: the first axes are divided."""
+    shape, size = list(column.shape), column.row_bytes
+    for axis, length in enumerate(shape):
+        if size <= 16 * _CHUNK_BYTES:
+            break
+        parts = min(length, math.ceil(size / (16 * _CHUNK_BYTES)))
+        shape[axis] = math.ceil(length / parts)
+        size = size // parts
+    return tuple(shape)
+
+
+def _compressors():
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    # Quick, and a checksum, so that damage is found.
+    return [BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+
+
+def _safe(name):
+    return "".join(c if c.isalnum() or c in "_-" else "." for c in name)
+
+
+def _exists(path):
+    if "://" not in path:
+        there = Path(path)
+        return there.exists() and not (there.is_dir() and not any(there.iterdir()))
+    import fsspec
+
+    system, place = fsspec.core.url_to_fs(path)
+    return system.exists(place)
+
+
+def _locked(path):
+    """A lock on a store, that ends with the process at the latest."""
+    try:
+        import filelock
+    except ImportError as error:
+        raise _missing(error) from error
+    folder = Path(path).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"Another recorder is writing to {path!r}. Choose another path; to look at "
+            f"that recording: hr.open_recording({path!r})."
+        ) from None
+    return lock
+
+
+def _import_zarr():
+    try:
+        import zarr
+    except ImportError as error:
+        raise _missing(error) from error
+    return zarr
+
+
+def _missing(error):
+    return ImportError(
+        f"A recording on disk needs Zarr ({error}). Install it with: "
+        'pip install "hrcallbacks[zarr]".'
+    )
