@@ -12,104 +12,477 @@
 # %% [markdown]
 # # What recording costs
 #
-# The ten epochs of the worked example, with the recorder and without it, measured in
-# turn in one process, in random order, so that whatever else the machine is doing
-# falls on both. What counts is the ratio of neighbours, and its median. The same
-# measurement of the plain `fit` against itself says how far the machine can tell.
+# `model.fit` with the recorder, with what people use in its place, and alone, measured
+# in turn in one process, in random order, so that whatever else the machine is doing
+# falls on all of them. What counts is the ratio to the plain `fit` beside it, and its
+# median. The plain `fit` measured against itself says how far the machine can tell.
 #
-# *Trained before*: the model's train functions are compiled. *First fit*: compiling
-# them is part of it, as in a script that trains once.
+# Every step's time is the training thread's, from the first step to the end of the last
+# epoch; *at the end* is what `fit` waits after that, until all is stored.
 
 # %%
 import argparse
+import contextlib
 import gc
+import importlib.util
+import json
 import os
 import random
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Silences its notice.
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("WANDB_SILENT", "true")
 
 import keras
 import numpy as np
 
 import hrcallbacks as hr
 
-parser = argparse.ArgumentParser(description="Measures what recording costs.")
+BACKEND = keras.config.backend()
+PARTS = ("models", "parameters", "records", "memory")
+parser = argparse.ArgumentParser(
+    description="Measures what recording costs. Choose Keras' backend with "
+    "KERAS_BACKEND=tensorflow, jax or torch. A GPU is used where the backend finds one."
+)
 parser.add_argument(
-    "--rounds", type=int, default=15, help="measurements a row (default: %(default)s)"
+    "--rounds", type=int, default=9, help="measurements a row (default: %(default)s)"
+)
+parser.add_argument(
+    "--parts",
+    nargs="+",
+    choices=PARTS,
+    default=["models"],
+    help="models: the table of three models; parameters, records: how the cost grows "
+    "with the model's size and with the recorded steps; memory: what 10,000 recorded "
+    "steps take with a store (default: models)",
+)
+parser.add_argument(
+    "--models", nargs="+", choices=("1-6-1", "mlp", "cnn"), help="(default: all three)"
+)
+parser.add_argument(
+    "--json", metavar="FILE", type=Path, help="where to save all figures"
+)
+parser.add_argument(
+    "--no-jit", action="store_true", help="compile without XLA (jit_compile=False)"
 )
 arguments = parser.parse_args([] if "ipykernel" in sys.modules else None)
 
-x, y = hr.training_data()
-CASES = {
-    "plain fit": lambda: [],
-    "plain fit, again": lambda: [],
-    "recorded": lambda: [hr.GradientRecorder()],
-}
-
-
-def compiled_model(jit_compile):
-    """The 1-6-1 network, ready for `fit`."""
-    model = keras.Sequential(
-        [
-            keras.Input((1,)),
-            keras.layers.Dense(6, activation="relu"),
-            keras.layers.Dense(1),
-        ]
-    )
-    model.compile(
-        keras.optimizers.Adam(0.1),
-        loss="mse",
-        metrics=[hr.MeanOutput()],
-        jit_compile=jit_compile,
-    )
-    return model
-
-
-def seconds(model, callbacks):
-    """Duration of ten full-batch epochs."""
-    gc.collect()
-    start = time.perf_counter()
-    model.fit(
-        x,
-        y,
-        batch_size=len(x),
-        epochs=10,
-        shuffle=False,
-        verbose=0,
-        callbacks=callbacks,
-    )
-    return time.perf_counter() - start
-
-
-def measure(jit_compile, trained_before):
-    """Durations by case, each of shape (rounds,)."""
-    models = {case: compiled_model(jit_compile) for case in CASES}
-    callbacks = {case: make() for case, make in CASES.items()}
-    durations = {case: [] for case in CASES}
-    for case in CASES:
-        seconds(models[case], callbacks[case])
-    for _ in range(arguments.rounds):
-        for case in random.sample(list(CASES), len(CASES)):
-            if not trained_before:
-                models[case] = compiled_model(jit_compile)
-                callbacks[case] = CASES[case]()
-            durations[case].append(seconds(models[case], callbacks[case]))
-    return {case: np.array(of_case) for case, of_case in durations.items()}
+# %% [markdown]
+# ## The models
 
 
 # %%
-print(f"Ten epochs of {len(x):,} stars, median of {arguments.rounds} rounds\n")
-print(f"{'':34}{'ms':>8}{'ratio to plain fit':>20}")
-for jit_compile in (True, False):
-    for trained_before in (True, False):
-        durations = measure(jit_compile, trained_before)
-        plain = durations["plain fit"]
-        compiler = "XLA" if jit_compile else "graph"
-        when = "trained before" if trained_before else "first fit"
-        for case, of_case in durations.items():
-            ratio = f"{np.median(of_case / plain):.3f}"
-            label = f"{compiler}, {when}: {case}"
-            print(f"{label:42}{1e3 * np.median(of_case):>8.1f}{ratio:>12}")
+def dense_model(sizes):
+    """Dense layers with ReLU; the last is linear."""
+    *hidden, outputs = sizes[1:]
+    layers = [keras.layers.Dense(size, "relu") for size in hidden]
+    return keras.Sequential(
+        [keras.Input((sizes[0],)), *layers, keras.layers.Dense(outputs)]
+    )
+
+
+def cnn_model():
+    """Two convolutions with batch normalisation, and a classifier."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(10),
+        ]
+    )
+
+
+class Work:
+    """A model's training: `fit` on `steps` batches."""
+
+    def __init__(self, name, make, batch, steps):
+        self.name, self.make, self.steps, self.batch = name, make, steps, batch
+        model = make()
+        shape, outputs = model.input_shape[1:], model.output_shape[1:]
+        self.parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        random_state = np.random.default_rng(0)
+        # Few batches, seen again and again: what they hold does not matter here.
+        self.x = random_state.normal(size=(batch * steps, *shape)).astype("float32")
+        self.y = random_state.normal(size=(batch * steps, *outputs)).astype("float32")
+
+    def model(self):
+        """A compiled model."""
+        model = self.make()
+        model.compile(
+            keras.optimizers.Adam(1e-3),
+            loss="mse",
+            jit_compile=False if arguments.no_jit else "auto",
+        )
+        return model
+
+
+WORKS = {
+    "1-6-1": lambda: Work("1-6-1", lambda: dense_model((1, 6, 1)), 128, 1000),
+    "mlp": lambda: Work("mlp", lambda: dense_model((784, 512, 512, 10)), 128, 100),
+    "cnn": lambda: Work("cnn", cnn_model, 64, 100),
+}
+
+# %% [markdown]
+# ## The cases
+#
+# A case makes callbacks for a model, or is a training loop of its own.
+
+
+# %%
+class GetWeights(keras.callbacks.Callback):
+    """What people write to see weights: a copy of all, each step. No gradients."""
+
+    def on_train_begin(self, logs=None):
+        self.kept = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.kept.append(self.model.get_weights())
+
+
+def tensorboard(work, folder):
+    """Keras' own callback: weights only, once an epoch."""
+    return [keras.callbacks.TensorBoard(folder, histogram_freq=1)]
+
+
+class Watched(keras.callbacks.Callback):
+    """`wandb.watch(log="all")`, offline, at each step."""
+
+    def on_train_begin(self, logs=None):
+        import wandb
+
+        self.run = wandb.init(project="overhead", dir=tempfile.gettempdir())
+        wandb.watch(self.model, log="all", log_freq=1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.run.log({"step": batch})
+
+    def on_train_end(self, logs=None):
+        self.run.unwatch(self.model)
+        self.run.finish()
+
+
+def hand_written_loop(work, model):
+    """An eager loop that keeps gradients and weights, as tutorials show it."""
+    kept = []
+    loss_of = keras.losses.MeanSquaredError()
+    variables = model.trainable_variables
+    model.optimizer.build(variables)
+
+    def batches():
+        for start in range(0, len(work.x), work.batch):
+            yield tuple(
+                keras.ops.convert_to_tensor(a[start : start + work.batch])
+                for a in (work.x, work.y)
+            )
+
+    start = time.perf_counter()
+    for x, y in batches():
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                loss = loss_of(y, model(x, training=True))
+            gradients = tape.gradient(loss, variables)
+            model.optimizer.apply(gradients, variables)
+        else:
+            import torch
+
+            model.zero_grad()
+            loss_of(y, model(x, training=True)).backward()
+            gradients = [v.value.grad.detach().clone() for v in variables]
+            with torch.no_grad():
+                model.optimizer.apply(gradients, variables)
+        kept.append([np.array(keras.ops.convert_to_numpy(g)) for g in gradients])
+        kept.append([np.array(keras.ops.convert_to_numpy(v)) for v in variables])
+    return time.perf_counter() - start, 0.0
+
+
+def recorder(**options):
+    """A case with a recorder."""
+    options = {"max_bytes": 16 * 1024**3} | options
+    return lambda work, folder: [hr.GradientRecorder(**options)]
+
+
+def stored(**options):
+    """A case with a recorder that writes a store."""
+
+    def make(work, folder):
+        store = str(Path(folder) / "run.zarr")
+        return [hr.GradientRecorder(record_freq=1, store=store, **options)]
+
+    return make
+
+
+PLAIN = "plain fit"
+CASES = {
+    PLAIN: lambda work, folder: [],
+    "plain fit, again": lambda work, folder: [],
+    "once an epoch": recorder(record_freq="epoch"),
+    "steps that are not recorded": recorder(record_freq=hr.at([1])),
+    "every step, norms": recorder(record_freq=1, gradients="norm", weights="norm"),
+    "every step, gradient norms": recorder(
+        record_freq=1, gradients="norm", weights=None
+    ),
+    "every step, histograms": recorder(
+        record_freq=1, gradients=hr.Histogram(), weights=None
+    ),
+    "every step, raw gradients": recorder(record_freq=1, weights=None),
+    "every step, raw": recorder(record_freq=1),
+    "every step, raw, to Zarr": stored(),
+}
+PEERS = {
+    "TensorBoard(histogram_freq=1)": tensorboard,
+    "get_weights() each step": lambda work, folder: [GetWeights()],
+    "eager loop by hand": hand_written_loop,
+    'wandb.watch(log="all")': lambda work, folder: [Watched()],
+}
+
+
+def available_peers():
+    """The peers that can be measured here."""
+    peers = dict(PEERS)
+    if BACKEND != "tensorflow" or importlib.util.find_spec("tensorboard") is None:
+        del peers["TensorBoard(histogram_freq=1)"]
+    if BACKEND == "jax":
+        del peers["eager loop by hand"]
+    if BACKEND != "torch" or importlib.util.find_spec("wandb") is None:
+        del peers['wandb.watch(log="all")']
+    return peers
+
+
+# %% [markdown]
+# ## The measurement
+
+
+# %%
+class Clock(keras.callbacks.Callback):
+    """When the first step began and the last epoch ended."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.end = time.perf_counter()
+
+
+def run(work, model, case, callbacks):
+    """Seconds of the training thread, and those that `fit` waits at the end."""
+    gc.collect()
+    if case is hand_written_loop:
+        return hand_written_loop(work, model)
+    clock = Clock()
+    model.fit(
+        work.x,
+        work.y,
+        batch_size=work.batch,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*callbacks, clock],
+    )
+    return clock.end - clock.begin, time.perf_counter() - clock.end
+
+
+def measure(work, cases, rounds):
+    """Seconds by case, shape (rounds, 2)."""
+    models = {name: work.model() for name in cases}
+    folder = Path(tempfile.mkdtemp(prefix="overhead_"))
+    callbacks = {
+        name: [] if make is hand_written_loop else make(work, str(folder / str(number)))
+        for number, (name, make) in enumerate(cases.items())
+    }
+    seconds = {name: [] for name in cases}
+    try:
+        for number in range(rounds + 1):  # The first compiles, and is not counted.
+            for name in random.sample(list(cases), len(cases)):
+                for callback in callbacks[name]:
+                    if isinstance(callback, hr.GradientRecorder):
+                        callback.reset()
+                        shutil.rmtree(
+                            folder / str(list(cases).index(name)), ignore_errors=True
+                        )
+                taken = run(work, models[name], cases[name], callbacks[name])
+                if number:
+                    seconds[name].append(taken)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {name: np.array(taken) for name, taken in seconds.items()}
+
+
+def copy_bandwidth(size=256 * 1024**2):
+    """Bytes a second of a copy into fresh memory, and into memory used before."""
+    source = np.ones(size // 8)
+    fresh, used = [], []
+    target = np.empty_like(source)
+    for _ in range(5):
+        start = time.perf_counter()
+        source.copy()
+        middle = time.perf_counter()
+        np.copyto(target, source)
+        end = time.perf_counter()
+        fresh.append(middle - start)
+        used.append(end - middle)
+    return size / float(np.median(fresh)), size / float(np.median(used[1:]))
+
+
+def rows_of(work, seconds):
+    """What is said of each case."""
+    plain = seconds[PLAIN][:, 0]
+    for name, taken in seconds.items():
+        yield {
+            "case": name,
+            "model": work.name,
+            "parameters": work.parameters,
+            "steps": work.steps,
+            "ms_a_step": 1e3 * float(np.median(taken[:, 0])) / work.steps,
+            "ratio": float(np.median(taken[:, 0] / plain)),
+            "quartiles": np.percentile(taken[:, 0] / plain, [25, 75]).tolist(),
+            "added_ms_a_step": 1e3 * float(np.median(taken[:, 0] - plain)) / work.steps,
+            "at_the_end_s": float(np.median(taken[:, 1])),
+        }
+
+
+def show(rows):
+    """Prints them."""
+    print(
+        f"{'':32}{'ms/step':>9}{'ratio':>8}{'quartiles':>16}{'added ms':>10}"
+        f"{'at end s':>10}"
+    )
+    for row in rows:
+        low, high = row["quartiles"]
+        print(
+            f"{row['case']:32}{row['ms_a_step']:9.3f}{row['ratio']:8.3f}"
+            f"{low:9.3f}-{high:.3f}{row['added_ms_a_step']:11.3f}"
+            f"{row['at_the_end_s']:10.2f}"
+        )
+
+
+results = {
+    "backend": BACKEND,
+    "keras": keras.__version__,
+    "cores": os.cpu_count(),
+    "rounds": arguments.rounds,
+    "rows": [],
+}
+print(f"Keras {keras.__version__} on {BACKEND}, {os.cpu_count()} cores")
+
+# %% [markdown]
+# ## Three models
+#
+# For raw recording the yardstick is the machine's own: the time to copy the recorded
+# bytes once, into fresh memory, at the bandwidth measured in the same run.
+
+# %%
+if "models" in arguments.parts:
+    fresh, used = copy_bandwidth()
+    results["copy_bytes_a_second"] = {"fresh memory": fresh, "used memory": used}
+    print(
+        f"Copying: {fresh / 1e9:.1f} GB/s into fresh memory, {used / 1e9:.1f} into used"
+    )
+    for name in arguments.models or WORKS:
+        work = WORKS[name]()
+        cases = CASES | available_peers()
+        rows = list(rows_of(work, measure(work, cases, arguments.rounds)))
+        results["rows"] += rows
+        print(f"\n{name}: {work.parameters:,} parameters, batches of {work.batch}")
+        show(rows)
+        copied = 2 * 4 * work.parameters
+        added = {row["case"]: row["added_ms_a_step"] for row in rows}
+        raw, zarr = added["every step, raw"], added["every step, raw, to Zarr"]
+        print(
+            f"Raw is {copied / 1e6:.3g} MB a step. Copying that once takes "
+            f"{1e3 * copied / fresh:.3f} ms into fresh memory; the recorder added "
+            f"{raw:.3f} ms, {raw / (1e3 * copied / fresh):.2f} times as much, and to "
+            f"Zarr {zarr / raw:.2f} times what it added in memory."
+        )
+
+# %% [markdown]
+# ## How the cost grows
+
+# %%
+GROWTH = [PLAIN, "every step, norms", "every step, raw", "every step, raw, to Zarr"]
+
+if "parameters" in arguments.parts:
+    for width in (27, 95, 311, 995, 3157):
+        work = Work(f"dense {width}", lambda n=width: dense_model((8, n, n, 1)), 32, 20)
+        cases = {name: CASES[name] for name in GROWTH}
+        rows = list(rows_of(work, measure(work, cases, max(3, arguments.rounds // 3))))
+        results["rows"] += rows
+        print(f"\n{work.parameters:,} parameters")
+        show(rows)
+
+if "records" in arguments.parts:
+    for steps in (10, 100, 1000, 10_000):
+        work = Work("1-6-1", lambda: dense_model((1, 6, 1)), 8, steps)
+        cases = {name: CASES[name] for name in GROWTH}
+        rows = list(rows_of(work, measure(work, cases, max(3, arguments.rounds // 3))))
+        results["rows"] += rows
+        print(f"\n{steps:,} recorded steps of the 1-6-1 network")
+        show(rows)
+
+# %% [markdown]
+# ## Memory over 10,000 recorded steps
+#
+# A model of 20,000 parameters: 1.6 GB of records, in a store. The resident memory of
+# the process is read at each thousandth step.
+
+
+# %%
+def resident_bytes():
+    """Memory of this process; None where the system does not tell."""
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+    return None
+
+
+class Memory(keras.callbacks.Callback):
+    """Resident memory at each thousandth step."""
+
+    def on_train_begin(self, logs=None):
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % 1000 == 0:
+            self.seen.append(resident_bytes())
+
+
+if "memory" in arguments.parts:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Work("dense", lambda: dense_model((98, 100, 100, 1)), 8, 10_000)
+        memory, model = Memory(), work.model()
+        (recording_callback,) = stored()(work, folder)
+        run(work, model, None, [recording_callback, memory])
+        mebibytes = [b and round(b / 1024**2) for b in memory.seen]
+        start = time.perf_counter()
+        recording = hr.open_recording(Path(folder) / "run.zarr")
+        path = recording.paths[0]
+        rows = recording.gradients[path][5000:5100]
+        slice_seconds = time.perf_counter() - start
+        size = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
+        results["memory"] = {
+            "mebibytes": mebibytes,
+            "slice_seconds": slice_seconds,
+            "store_bytes": size,
+        }
+        print(f"\n{len(recording):,} records, {size / 1e9:.2f} GB on disk")
+        print(f"Resident memory at each 1000th step: {mebibytes} MiB")
+        print(
+            f"Opened, and {len(rows)} records of {path} read, in {slice_seconds:.2f} s"
+        )
+
+# %%
+if arguments.json:
+    arguments.json.write_text(json.dumps(results, indent=1))
+    print(f"\nAll figures: {arguments.json}")

@@ -49,7 +49,11 @@ class Intake:
             mean: A `RunningMean` to take the gradients from in place of the step's.
         """
         if self._per_epoch:
-            self._pending.clear()
+            # Which step is an epoch's last is certain at its end alone.
+            self._pending = [(probe, step, logs, packed, mean)]
+            return
+        if not self._pending:
+            self._since = time.monotonic()
         self._pending.append((probe, step, logs, packed, mean))
         size = max(probe.record_bytes, _PENDING_BYTES // _PENDING_RECORDS)
         full = len(self._pending) * size >= _PENDING_BYTES
@@ -58,7 +62,6 @@ class Intake:
 
     def flush(self):
         """Has all that was taken stored."""
-        self._since = time.monotonic()
         pending, self._pending = self._pending, []
         if pending:
             size = sum(probe.record_bytes for probe, *_ in pending)

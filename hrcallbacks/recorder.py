@@ -164,6 +164,10 @@ class GradientRecorder(keras.callbacks.Callback):
         if resume and store is None:
             raise ValueError("resume=True goes on with a store. Give its path: store=.")
         self._store: Any = None
+        self._probe: Any = None
+        self._summing: Any = None  # The probe of steps that a mean alone needs.
+        self._seen = []  # The variables and optimizers that the probes were made for.
+        self._declared = (), {}  # Those variables, and what is recorded of them.
         self.reset()
 
     def __repr__(self):
@@ -200,9 +204,6 @@ class GradientRecorder(keras.callbacks.Callback):
             per_epoch=self._cadence.per_epoch,
         )
         self._trained: Any = None  # The model whose records these are.
-        self._probe: Any = None
-        self._summing: Any = None  # The probe of steps that a mean alone needs.
-        self._seen = []  # The variables and optimizers that the probe was made for.
         self._loose = ()  # Optimizers that the model does not hold.
         self._steps = 0  # Steps run before the current epoch.
         self._batches = None  # Steps in each epoch, where that is known.
@@ -268,6 +269,8 @@ class GradientRecorder(keras.callbacks.Callback):
             self._seen = seen
             self._probe = Probe(self._select, weights_at=self._weights_at)
             self._summing = Probe(self._select_for_mean) if self._mean else None
+        elif self._probe.is_resolved:
+            self._declare()  # After a reset there is another store.
         # A model that Keras builds in its first step has no variables yet: its first
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
@@ -550,14 +553,19 @@ class GradientRecorder(keras.callbacks.Callback):
                     specs[quantity, reduction.name, path] = spec
         recorded = {path: chosen for path, chosen in gradients.items() if chosen}
         specs |= {(*HAS_GRADIENT, path): ((), "float64") for path in recorded}
-        # What describes the columns first: a store writes both at once.
-        self._store.attributes.update(self._describe(trainable))
-        self._store.declare(specs)
+        self._declared = trainable, specs
+        self._declare()
         if self._mean:
             gradients = {
                 path: (RAW_REDUCTION,) if r else () for path, r in gradients.items()
             }
         return chosen, gradients, weights, self._store.record_bytes
+
+    def _declare(self):
+        trainable, specs = self._declared
+        # What describes the columns first: a store writes both at once.
+        self._store.attributes.update(self._describe(trainable))
+        self._store.declare(specs)
 
     def _select_for_mean(self, trainable):
         chosen, gradients, _, size = self._select(trainable)
