@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ class TensorFlow:
         """A context in which the variables have their values: they always do."""
         return contextlib.nullcontext()
 
+    def to_host(self, tensor):
+        """The tensor as a NumPy array, a view of it where it is on the host."""
+        return _widened(np.asarray(tensor))
+
 
 class JAX:
     """Steps of the JAX backend: state goes in and comes out, nothing is mutated."""
@@ -213,6 +218,10 @@ class JAX:
         """The tensor: JAX changes none."""
         return tensor
 
+    def to_host(self, tensor):
+        """The tensor as a NumPy array, a view of it where it is on the host."""
+        return _widened(np.asarray(tensor))
+
     def state_in_reach(self, model, args):
         """A context in which the variables have the values in a step's arguments.
 
@@ -263,6 +272,11 @@ class Torch:
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         return self.kept(gradient if scale is None else gradient / scale)
 
+    def to_host(self, tensor):
+        """The tensor as a NumPy array, a view of it where it is on the host."""
+        wide = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        return wide.detach().cpu().numpy()
+
     def kept(self, tensor):
         """A copy of the tensor, which in-place operations leave alone."""
         return tensor.detach().clone()
@@ -281,6 +295,11 @@ def _stateful_call(value, optimizer, apply, grads, trainable_variables=None):
         lambda variable: True,
         lambda: apply(grads, variables),
     )
+
+
+def _widened(array):
+    # NumPy has no bfloat16; float32 holds each of its values.
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def _scale(optimizer):

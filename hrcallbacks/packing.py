@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+from hrcallbacks.backends import backend
+
 # Above this, copying a tensor costs more than passing it on by itself.
 _SMALL = 4096  # elements
 
@@ -47,7 +49,7 @@ class Packer:
         return {str(self._layouts.index(layout)): packed}
 
     def unpack(self, packed):
-        """Brings what `pack` made to the host.
+        """Brings what `pack` made to the host; where it is there, without a copy.
 
         Args:
             packed: A dict that `pack` returned.
@@ -58,7 +60,7 @@ class Packer:
         ((name, tensors),) = packed.items()
         arrays = {}
         for members, tensor in zip(self._layouts[int(name)], tensors, strict=True):
-            flat = np.ravel(np.asarray(keras.ops.convert_to_numpy(tensor)))
+            flat = np.ravel(backend.to_host(tensor))
             start = 0
             for key, shape in members:
                 end = start + math.prod(shape)

@@ -257,46 +257,68 @@ class MemoryStore(Columns):
 
 EMPTY_INDEX = ["step", "epoch", "batch", "loss"]
 
-# Of how many bytes a buffer is made while nobody knows how many records will come.
+# Of how many bytes a chunk is made while nobody knows how many records will come.
 _CHUNK_BYTES = 4 * 1024**2
+# A larger row is kept as it came: copying it into a chunk takes longer.
+_LARGE_ROW = 64 * 1024
 
 
 class _Buffer:
-    """The rows of a column, in chunks: growing copies nothing."""
+    """The rows of a column, in chunks that are never moved while records come.
+
+    Large rows are kept as they come. When they are first read, they are put into one
+    chunk, and let go one by one: at no moment are all of them held twice.
+    """
 
     def __init__(self, column, missing):
         self._column = column
         self._chunks = []
         self._ends = []  # Number of the row that follows each chunk's last.
+        self._large = column.row_bytes > _LARGE_ROW
         for number in range(missing):  # Records from before the column was declared.
             self.put(number, None, missing)
 
     def put(self, number, row, expected):
-        """Sets a row, the next one, or that again."""
+        """Sets the next row."""
+        if self._large and row is not None:
+            row = np.asarray(row, self._column.dtype)
+            self._add(row.reshape(1, *self._column.shape), number + 1)
+            return
         if not self._ends or number >= self._ends[-1]:
-            self._grow(number, expected)
-        chunk, end = self._chunks[-1], self._ends[-1]
-        chunk[number - end] = np.nan if row is None else row
+            self._grow(number, 1 if self._large else expected)
+        self._chunks[-1][number - self._ends[-1]] = np.nan if row is None else row
 
     def _grow(self, number, expected):
         size = max(self._column.row_bytes, 1)
-        grown = max(_CHUNK_BYTES // size, min(number, 16 * _CHUNK_BYTES // size), 1)
-        rows = max(expected, 1) if expected else grown
-        self._chunks.append(np.empty((rows, *self._column.shape), self._column.dtype))
-        self._ends.append(number + rows)
+        grown = min(number, 16 * _CHUNK_BYTES // size)
+        rows = expected or max(_CHUNK_BYTES // size, grown, 1)
+        chunk = np.empty((rows, *self._column.shape), self._column.dtype)
+        self._add(chunk, number + rows)
+
+    def _add(self, chunk, end):
+        self._chunks.append(chunk)
+        self._ends.append(end)
 
     def rows(self, count):
-        """The first rows: a view where they lie in one chunk. Not to be written to."""
-        parts, start = [], 0
-        for chunk, end in zip(self._chunks, self._ends, strict=True):
-            parts.append(chunk[: max(0, min(count, end) - start)])
-            start = end
-        parts = [part for part in parts if len(part)]
-        if not parts:
+        """The first rows, not to be written to: a view of what lies here."""
+        if len(self._chunks) > 1:
+            self._join()
+        if not self._chunks:
             return np.empty((0, *self._column.shape), self._column.dtype)
-        rows = parts[0].view() if len(parts) == 1 else np.concatenate(parts)
+        rows = self._chunks[0][:count]
         rows.flags.writeable = False
         return rows
+
+    def _join(self):
+        end = self._ends[-1]
+        joined = np.empty((end, *self._column.shape), self._column.dtype)
+        # Memory of the new array is taken as it is written, that of the old given back.
+        start = 0
+        for number, stop in enumerate(self._ends):
+            joined[start:stop] = self._chunks[number]
+            self._chunks[number] = None
+            start = stop
+        self._chunks, self._ends = [joined], [end]
 
 
 def _name(key):
