@@ -156,6 +156,13 @@ class RunningMean:
     def __init__(self, finish):
         self._finish = finish
         self._sums = {}
+        self._latest = None
+
+    def add_latest(self, packer, packed):
+        """Adds a step that may be the last one: `replaced` is given its arrays."""
+        if self._latest is not None:
+            self.add(*self._latest)
+        self._latest = packer, packed
 
     def add(self, packer, packed):
         """Adds a step."""

@@ -471,6 +471,8 @@ class GradientRecorder(keras.callbacks.Callback):
             if self._running:
                 self._running.add(probe.packer, packed)
             return
+        if self._running:
+            self._running.add_latest(probe.packer, packed)
         self._hit = True
         step = {"step": self._steps + batch, "epoch": self._epoch, "batch": batch}
         self._intake.add(probe, step, logs, packed, self._running)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks import tables
+from hrcallbacks.export import to_parquet, to_xarray
 from hrcallbacks.reductions import NAMED
 from hrcallbacks.replay import replay
 from hrcallbacks.selection import check_pattern, matches
@@ -290,7 +291,7 @@ class Recording:
                 "biases=True belongs to names='symbol'. With names='path' each "
                 "recorded variable has its columns; variables='*/bias' chooses."
             )
-        paths = self._select(variables)
+        paths = self._raw(self._select(variables))
         if layout == "tidy":
             if names == "symbol":
                 raise ValueError("names='symbol' belongs to layout='wide'.")
@@ -329,6 +330,46 @@ class Recording:
             OSError: If it cannot be written.
         """
         save(self, self._arrays, path)
+
+    def to_xarray(self):
+        """The recording as an `xarray.Dataset`.
+
+        Variables are called `gradients:hidden/kernel`, or
+        `gradients:hidden/kernel:norm` for a reduction. Their dimensions are `record`
+        and the axes of what they hold; the columns of `index` are coordinates. A
+        recording on disk is read as it is asked for.
+
+        Raises:
+            ImportError: If xarray is not installed.
+        """
+        return to_xarray(self, self._arrays)
+
+    def to_parquet(self, path, *, variables=None):
+        """Writes the tidy table of raw values to a Parquet file, block by block.
+
+        Its columns are those of `to_frame(layout="tidy")`.
+
+        Args:
+            path: The file to write.
+            variables: A glob or list of globs on the paths; None for all.
+
+        Raises:
+            ImportError: If PyArrow is not installed.
+            ValueError: As of `to_frame`.
+        """
+        to_parquet(self, path, self._raw(self._select(variables)))
+
+    def _raw(self, paths):
+        """Those of the paths of which every element was recorded."""
+        raw = [p for p in paths if p in self.gradients or p in self.weights]
+        if not raw:
+            there = ", ".join(_said(*kind) for kind in self._arrays if kind[1])
+            raise ValueError(
+                "A table has every element of what it shows, and none was recorded "
+                f"'raw' of {list(paths)[:5]}. There are: {there}. See "
+                "recording.statistic(quantity, reduction)."
+            )
+        return raw
 
     def _select(self, variables):
         paths = self.paths
@@ -380,7 +421,9 @@ class Recording:
         return {path: tuple(shapes[path]) for path in self.paths}
 
     def _recorded(self, quantity):
+        asked = self.attributes.get("reductions", {}).get(quantity, ())
         names = [r for q, r in self._arrays if q == quantity]
+        names.sort(key=lambda name: [*asked, name].index(name))
         return quantity + ("" if names == ["raw"] else f" ({', '.join(names)})")
 
     def _summary(self):

@@ -41,12 +41,13 @@ def wide_table(recording, naming):
     return pd.concat([recording.index, elements], axis=1)
 
 
-def tidy_table(recording, paths):
+def tidy_table(recording, paths, records=slice(None)):
     """One row a record and element.
 
     Args:
         recording: A `Recording`.
         paths: The paths to take.
+        records: The records to take, a slice.
 
     Returns:
         A DataFrame with columns `step`, `epoch`, `path` (categorical), `element` (the
@@ -54,17 +55,16 @@ def tidy_table(recording, paths):
         one of these two that was recorded.
     """
     blocks = []
+    index = recording.index[records]
     for path in paths:
-        quantities = _quantities(recording, path)
-        flat = {q: a.reshape(len(recording), -1) for q, a in quantities.items()}
+        quantities = _quantities(recording, path, records)
+        flat = {q: a.reshape(len(index), -1) for q, a in quantities.items()}
         size = next(iter(flat.values())).shape[1]
         block = {
-            "step": np.repeat(recording.index["step"].to_numpy(), size),
-            "epoch": np.repeat(recording.index["epoch"].to_numpy(), size),
-            "path": pd.Categorical([path], categories=paths).repeat(
-                len(recording) * size
-            ),
-            "element": np.tile(np.arange(size), len(recording)),
+            "step": np.repeat(index["step"].to_numpy(), size),
+            "epoch": np.repeat(index["epoch"].to_numpy(), size),
+            "path": pd.Categorical([path], categories=paths).repeat(len(index) * size),
+            "element": np.tile(np.arange(size), len(index)),
         }
         blocks.append(pd.DataFrame(block | {q: a.ravel() for q, a in flat.items()}))
     table = pd.concat(blocks, ignore_index=True)
@@ -141,6 +141,10 @@ def _parent(path):
     return path.rpartition("/")[0]
 
 
-def _quantities(recording, path):
+def _quantities(recording, path, records=slice(None)):
     both = {"weight": recording.weights, "gradient": recording.gradients}
-    return {q: arrays[path] for q, arrays in both.items() if path in arrays}
+    return {
+        quantity: np.asarray(arrays[path][records])
+        for quantity, arrays in both.items()
+        if path in arrays
+    }

@@ -10,6 +10,7 @@ written, so that a record counts only when it is whole. Opening runs nothing tha
 store holds.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -174,7 +175,7 @@ class ZarrStore(Columns):
         if self._continues:
             self._continues = False
             earlier = [e for e in self._epochs if e[0] < number or e[1] < epoch]
-            again = (self._stored_index()["epoch"] >= epoch).to_numpy()
+            again = (self._stored_index()["epoch"] >= epoch).to_numpy(copy=True)
             again[: self.fits[-1]["first"]] = False
             kept = int(again.argmax()) if again.any() else self._count
             self._epochs = earlier
@@ -225,8 +226,7 @@ class ZarrStore(Columns):
         """
         if self._group is None:
             return
-        if self._local and not Path(self._path, "zarr.json").is_file():
-            raise FileNotFoundError(f"the store {self._path!r} has vanished")
+        self._check_there()
         for writer in self._writers.values():
             writer.flush(self._count)
         self._write_epochs()
@@ -236,6 +236,11 @@ class ZarrStore(Columns):
         self._written = self._count
         self._rows = self._rows[len(self._rows) - self._count % _INDEX_CHUNK :]
         self._flushed = time.monotonic()
+
+    def _check_there(self):
+        # Zarr would make the folders again, and a store without a beginning.
+        if self._local and not Path(self._path, "zarr.json").is_file():
+            raise FileNotFoundError(f"the store {self._path!r} has vanished")
 
     def _write_index(self):
         start = self._count - len(self._rows)
@@ -321,6 +326,9 @@ class ZarrStore(Columns):
                 for writer in self._writers.values():
                     writer.trim(self._count)
         finally:
+            with contextlib.suppress(Exception):  # What went wrong, if that still goes.
+                self._check_there()
+                self._save_attributes()
             if self._lock is not None:
                 lock, self._lock = self._lock, None
                 Path(lock.lock_file).unlink(missing_ok=True)

@@ -23,6 +23,7 @@ LAYERS = [
     "zarr_store",
     "storage",
     "replay",
+    "export",
     "tables",
     "reductions",
     "selection",

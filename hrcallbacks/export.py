@@ -1,0 +1,104 @@
+"""Recordings in the formats of others: xarray, Parquet."""
+
+import math
+
+import numpy as np
+
+from hrcallbacks import tables
+
+# Rows of a Parquet row group, and about what is in memory at a time.
+_ROWS = 1_000_000
+
+
+def to_xarray(recording, stored):
+    """A recording as an `xarray.Dataset`; see `Recording.to_xarray`.
+
+    Args:
+        recording: A `Recording`.
+        stored: Its arrays: dict from (quantity, reduction) to a mapping.
+    """
+    try:
+        import xarray as xr
+        from xarray.core import indexing
+    except ImportError as error:
+        raise _missing("xarray", error) from error
+
+    def variable(quantity, reduction, path, array):
+        name = f"{quantity}:{path}"
+        name = name if reduction == "raw" else f"{name}:{reduction}"
+        of = path if reduction == "raw" else f"{path}:{reduction}"
+        axes = [f"{of}:axis_{n}" for n in range(array.ndim - 1)]
+        data = array
+        if not isinstance(array, np.ndarray):  # On disk: read what is asked for.
+            data = indexing.LazilyIndexedArray(_lazy(array))
+        attributes = {"path": path, "quantity": quantity, "reduction": reduction}
+        return name, xr.Variable(("record", *axes), data, attributes)
+
+    variables = dict(
+        variable(quantity, reduction, path, arrays[path])
+        for (quantity, reduction), arrays in stored.items()
+        for path in arrays
+        if reduction
+    )
+    coordinates = {
+        name: ("record", recording.index[name].to_numpy()) for name in recording.index
+    }
+    attributes = {
+        "complete": int(recording.attributes["complete"]),
+        "weights_at": recording.attributes["weights_at"],
+        "backend": recording.attributes["backend"],
+    }
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _lazy(array):
+    from xarray.backends import BackendArray
+    from xarray.core import indexing
+
+    class OnDisk(BackendArray):
+        shape, dtype = array.shape, array.dtype
+
+        def __getitem__(self, key):
+            return indexing.explicit_indexing_adapter(
+                key, self.shape, indexing.IndexingSupport.BASIC, array.__getitem__
+            )
+
+    return OnDisk()
+
+
+def to_parquet(recording, path, paths):
+    """Writes the tidy table of a recording; see `Recording.to_parquet`.
+
+    Args:
+        recording: A `Recording`.
+        path: The file to write.
+        paths: The variables' paths to take.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise _missing("parquet", error) from error
+
+    shapes = dict(recording.attributes["variables"])
+    size = sum(math.prod(shapes[p]) for p in paths)
+    block = max(1, _ROWS // max(size, 1))
+    writer = None
+    try:
+        for start in range(0, len(recording), block):
+            records = slice(start, min(start + block, len(recording)))
+            table = tables.tidy_table(recording, paths, records)
+            rows = pa.Table.from_pandas(table, preserve_index=False)
+            if writer is None:
+                writer = pq.ParquetWriter(path, rows.schema)
+            writer.write_table(rows)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _missing(extra, error):
+    return ImportError(
+        f"This needs {extra if extra == 'xarray' else 'PyArrow'} ({error}). Install it "
+        f'with: pip install "hrcallbacks[{extra}]".'
+    )
