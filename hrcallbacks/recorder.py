@@ -7,6 +7,7 @@ import importlib.metadata
 import itertools
 import math
 import warnings
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -423,11 +424,10 @@ class GradientRecorder(keras.callbacks.Callback):
                 f"gradients='norm', weights='norm' ({_bytes(norms)}, plus the index)"
             )
         freq = self._cadence.record_freq
-        n = -(-size * count // max(self._max_bytes, 1)) * (
-            freq if isinstance(freq, int) else 1
-        )
-        if not self._cadence.per_epoch and size <= self._max_bytes:
-            remedies.append(f"record_freq={n} or more")
+        room = self._max_bytes // size - len(self._store)
+        if isinstance(freq, Integral) and room > 0:
+            steps = int(freq) * count
+            remedies.append(f"record_freq={steps // (room + 1) + 1} or more")
         return ", or ".join([*remedies, "store='run.zarr', which keeps it on disk."])
 
     @_never_breaks_training

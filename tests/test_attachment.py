@@ -207,3 +207,34 @@ def test_two_optimizers_in_a_loop_of_jax(tiny, line):
     rates = recording.index[["learning_rate", "learning_rate_2"]].to_numpy()
     np.testing.assert_allclose(rates[0::2, 0], 0.5)
     np.testing.assert_allclose(rates[1::2, 1], 0.001)
+
+
+def test_attached_and_among_the_callbacks_is_refused(tiny, line):
+    recorder = hr.GradientRecorder()
+
+    def both():
+        with recorder.attached(tiny):
+            tiny.fit(*line, verbose=0, callbacks=[recorder])
+
+    with pytest.raises(ValueError, match=r"attached to the model already.*Use either"):
+        both()
+    assert int(tiny.optimizer.iterations) == 0
+
+
+def test_block_in_which_nothing_is_seen_says_so(tiny):
+    recorder = hr.GradientRecorder()
+
+    def nothing():
+        with recorder.attached(tiny):
+            pass
+
+    with pytest.warns(UserWarning, match=r"Nothing was seen.*attached\(model, optim"):
+        nothing()
+
+
+def test_what_is_no_model_is_refused():
+    with (
+        pytest.raises(TypeError, match=r"keras\.Model.*'model'"),
+        hr.GradientRecorder().attached("model"),
+    ):
+        pass

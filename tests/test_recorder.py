@@ -529,3 +529,93 @@ def test_evaluate_and_predict_are_left_alone(tiny, line):
     tiny.evaluate(*line, verbose=0, callbacks=[recorder])
     tiny.predict(line[0], verbose=0, callbacks=[recorder])
     assert len(recorder.recording) == 0
+
+
+# What a first user stumbled over.
+
+
+class InterruptsAt(keras.callbacks.Callback):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.batch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("freq", [1, 2])
+def test_no_step_is_counted_twice_after_an_interruption(tiny, line, freq):
+    recorder = hr.GradientRecorder(record_freq=freq)
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny, line, InterruptsAt(1), recorder)
+    fit(tiny, line, recorder)
+    assert steps(recorder) == list(range(freq, 11, freq))
+    assert "INCOMPLETE: fit 1 of 2" in repr(recorder.recording)
+
+
+def test_layer_frozen_between_two_fits(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1)
+    fit(tiny, line, recorder)
+    tiny.get_layer("hidden").trainable = False
+    tiny.compile("sgd", loss="mse", jit_compile=False)
+    fit(tiny, line, recorder)
+    recording = recorder.recording
+    assert recording.paths == [
+        f"tiny/{name}" for name in ("hidden/kernel", "hidden/bias")
+    ] + [f"tiny/{name}" for name in ("output/kernel", "output/bias")]
+    assert "4 variables" in repr(recording)
+    assert recording.to_frame().shape[0] == 16
+    assert (
+        recording.has_gradient["tiny/hidden/kernel"].tolist()
+        == [True] * 8 + [False] * 8
+    )
+    assert np.isnan(recording.gradients["hidden/kernel"][8:]).all()
+    assert recording.replay().max_error < 1e-6
+
+
+def test_reset_during_a_fit_ends_the_recording_not_the_training(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1)
+
+    class Resets(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                recorder.reset()
+
+    fit(tiny, line, recorder, Resets())
+    assert int(tiny.optimizer.iterations) == 8
+    assert len(recorder.recording) == 0
+    fit(tiny, line, recorder)
+    assert steps(recorder) == list(range(1, 9))
+
+
+def test_recorder_twice_among_the_callbacks_is_refused(tiny, line):
+    recorder = hr.GradientRecorder()
+    with pytest.raises(ValueError, match="twice among the callbacks"):
+        fit(tiny, line, recorder, recorder)
+    fit(tiny, line, recorder)
+    assert steps(recorder) == [4, 8]
+
+
+def test_epochs_that_end_early_say_why_nothing_was_recorded(tiny, line):
+    class Stops(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 1
+
+    recorder = hr.GradientRecorder()
+    with pytest.warns(UserWarning, match=r"no epoch came to its last step.*freq=1"):
+        fit(tiny, line, recorder, Stops())
+
+
+def test_recorder_says_what_it_holds(tiny, line):
+    recorder = hr.GradientRecorder()
+    fit(tiny, line, recorder)
+    assert repr(recorder) == "<GradientRecorder: 2 records>"
+
+
+@pytest.mark.parametrize("variables", [3, lambda v: True])
+def test_tables_refuse_what_is_no_glob(tiny, line, variables):
+    recorder = hr.GradientRecorder()
+    fit(tiny, line, recorder)
+    with pytest.raises(TypeError, match="glob"):
+        recorder.recording.to_frame(variables=variables)

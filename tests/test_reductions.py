@@ -1,5 +1,7 @@
 """Reductions: the same numbers as NumPy's from the raw tensors, and nothing changed."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -369,13 +371,12 @@ def test_variable_without_gradient_has_nan():
         record_freq=1, gradients=["norm", hr.Histogram(8)], weights=None
     )
     data = np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
-    if keras.config.backend() == "tensorflow":
-        with pytest.warns(UserWarning, match="Gradients do not exist"):
-            model.fit(*data, verbose=0, callbacks=[recorder])
-    else:
+    jax = keras.config.backend() == "jax"
+    says = contextlib.nullcontext() if jax else pytest.warns(UserWarning, match="exist")
+    with says:
         model.fit(*data, verbose=0, callbacks=[recorder])
     recording = recorder.recording
-    if keras.config.backend() == "jax":  # Its autodiff gives zeros.
+    if jax:  # Its autodiff gives zeros.
         assert recording.statistic("gradients", "norm")["unused/kernel"].tolist() == [0]
         return
     (path,) = (p for p in recording.paths if p.endswith("unused/kernel"))

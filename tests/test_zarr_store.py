@@ -139,6 +139,9 @@ def test_second_fit_appends(tiny, line, path):
     assert recording.replay().max_error < 1e-6
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "torch", reason="PyTorch allows no dots in names"
+)
 def test_paths_that_look_alike_on_disk_are_told_apart(line, path):
     model = keras.Sequential([keras.Input((1,))], name="net")
     for name in ("a_b", "a.b", "a>b"):
@@ -218,7 +221,8 @@ model.fit(x, 3 * x, batch_size=5, epochs=100000, verbose=0, callbacks=callbacks)
 
 def test_killed_at_any_moment_it_opens(tmp_path):
     """Several times, after other delays: what is there is whole and can be replayed."""
-    for number, delay in enumerate((0.0, 0.13, 0.31)):
+    counts = []
+    for number, delay in enumerate((0.0, 0.3, 1.0)):
         path = tmp_path / f"{number}.zarr"
         run = subprocess.Popen(
             [sys.executable, "-c", CRASH, str(path)],
@@ -233,11 +237,12 @@ def test_killed_at_any_moment_it_opens(tmp_path):
         assert epochs == [1, 2, 3, 4, 5]
         recording = hr.open_recording(path)
         count = len(recording)
-        assert count > 0
+        counts.append(count)
         assert recording.index["step"].tolist() == list(range(1, count + 1))
         assert not recording.attributes["complete"]
         assert "INCOMPLETE" in repr(recording)
-        assert recording.replay().max_error < 1e-5
+        assert not count or recording.replay().max_error < 1e-5
+    assert max(counts) >= 20
 
 
 # What can go wrong on the way.
