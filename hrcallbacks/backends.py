@@ -58,14 +58,20 @@ class TensorFlow:
         return not self._tf.executing_eagerly()
 
     def capturing_step(self, model, observe):
-        """A `train_step` that returns `(logs, packed)`."""
+        """A `train_step` that returns what was taken among the logs."""
         train_step = model.train_step
 
         def step(data):
             observation = observe()
             with observation.active():
                 logs = train_step(data)
-            return logs, observation.packed(self.value)
+            # In one flat dict: TensorFlow takes long over each level of nesting.
+            return logs | {
+                f"{_TAKEN}{probe}/{layout}/{place:06}": tensor
+                for probe, packed in enumerate(observation.packed(self.value))
+                for layout, tensors in packed.items()
+                for place, tensor in enumerate(tensors)
+            }
 
         return step
 
@@ -81,7 +87,7 @@ class TensorFlow:
                 if number == 0:
                     raise StopIteration
                 break
-            logs, taken = function(*step_args)
+            logs, taken = _parted(function(*step_args))
             receive(number, logs, taken)
         return logs
 
@@ -203,7 +209,7 @@ class JAX:
                 if number == 0:
                     raise
                 break
-            receive(number, logs, taken)
+            receive(number, logs, dict(enumerate(taken)))
         return logs, state
 
     def is_sparse(self, gradient):
@@ -255,7 +261,7 @@ class Torch:
 
     def run_steps(self, function, args, count, receive):
         """Runs the one step of an execution."""
-        logs, taken = function(*args)
+        logs, taken = _parted(function(*args))
         receive(0, logs, taken)
         return logs
 
@@ -280,6 +286,22 @@ class Torch:
     def kept(self, tensor):
         """A copy of the tensor, which in-place operations leave alone."""
         return tensor.detach().clone()
+
+
+_TAKEN = "hrcallbacks/"
+
+
+def _parted(outputs):
+    """Logs, and what was taken, by probe: see `TensorFlow.capturing_step`."""
+    logs, taken = {}, {}
+    for name in sorted(outputs):
+        if name.startswith(_TAKEN):
+            _, probe, layout, _ = name.split("/")
+            tensors = taken.setdefault(int(probe), {}).setdefault(layout, [])
+            tensors.append(outputs[name])
+        else:
+            logs[name] = outputs[name]
+    return {name: logs[name] for name in outputs if name in logs}, taken
 
 
 def _stateful_call(value, optimizer, apply, grads, trainable_variables=None):

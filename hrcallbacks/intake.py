@@ -141,8 +141,9 @@ class Intake:
         fit["sparse"] = sorted(probe.sparse)
         for name, (optimizer, paths) in probe.optimizers.items():
             if name not in fit["optimizers"]:
-                state = fit.get("states", {}).get(id(optimizer))
-                fit["optimizers"][name] = describe_replay(optimizer, paths, state)
+                known = fit["described"].get(id(optimizer))
+                described = known or describe_replay(optimizer, None)
+                fit["optimizers"][name] = described | {"paths": paths}
 
 
 class RunningMean:
@@ -166,11 +167,11 @@ class RunningMean:
 
     def add(self, packer, packed):
         """Adds a step."""
-        ((name, tensors),) = packed.items()
-        _, count, sums = self._sums.get((id(packer), name), (packer, 0, None))
-        if sums is not None:
-            tensors = tuple(map(keras.ops.add, sums, tensors))
-        self._sums[id(packer), name] = packer, count + 1, tensors
+        for name, tensors in packed.items():
+            _, count, sums = self._sums.get((id(packer), name), (packer, 0, None))
+            if sums is not None:
+                tensors = [*map(keras.ops.add, sums, tensors)]
+            self._sums[id(packer), name] = packer, count + 1, tensors
 
     def replaced(self, arrays):
         """The last step's arrays, with the mean's gradients in place of its own."""

@@ -57,15 +57,16 @@ class Packer:
         Returns:
             Dict from key to NumPy array; bfloat16 becomes float32.
         """
-        ((name, tensors),) = packed.items()
         arrays = {}
-        for members, tensor in zip(self._layouts[int(name)], tensors, strict=True):
-            flat = np.ravel(backend.to_host(tensor))
-            start = 0
-            for key, shape in members:
-                end = start + math.prod(shape)
-                arrays[key] = flat[start:end].reshape(shape)
-                start = end
+        for name, tensors in packed.items():
+            layout = self._layouts[int(name)]
+            for members, tensor in zip(layout, tensors, strict=True):
+                flat = np.ravel(backend.to_host(tensor))
+                start = 0
+                for key, shape in members:
+                    end = start + math.prod(shape)
+                    arrays[key] = flat[start:end].reshape(shape)
+                    start = end
         return arrays
 
 

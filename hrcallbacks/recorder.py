@@ -21,6 +21,7 @@ from hrcallbacks.reductions import RAW_REDUCTION, Plan
 from hrcallbacks.selection import check_pattern, select_variables, unique_paths
 from hrcallbacks.snapshot import (
     describe_optimizer,
+    describe_replay,
     host_dtype,
     snapshot_state,
     snapshot_variables,
@@ -309,12 +310,17 @@ class GradientRecorder(keras.callbacks.Callback):
             and self._weights.is_raw
         )
         variables = self._probe.variables(model) if known else {}
-        states = {id(o): snapshot_state(o) for o in find_optimizers(model) if known}
+        # Now, while variables have their values: under JAX they have none in a fit.
+        optimizers = [*find_optimizers(model), *self._loose]
+        described = {
+            id(o): describe_replay(o, snapshot_state(o) if known else None)
+            for o in optimizers
+        }
         return {
             "run_eagerly": model.run_eagerly,
             "weights": snapshot_weights(variables) if known else None,
             "variables": snapshot_variables(variables),
-            "states": states,
+            "described": described,
             "optimizers": {},
             "sparse": [],
         }

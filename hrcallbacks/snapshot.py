@@ -51,16 +51,15 @@ def describe_optimizer(optimizer) -> dict[str, Any]:
         return {"class_name": type(optimizer).__name__, "config": None}
 
 
-def describe_replay(optimizer, paths, state):
+def describe_replay(optimizer, state):
     """What a replay needs to know of an optimizer.
 
     Args:
         optimizer: The optimizer.
-        paths: Paths of the variables that it updates, in its order.
         state: Its variables before the first step, or None for a fresh one.
 
     Returns:
-        A dict.
+        A dict, to which the paths of the variables that it updates have to be added.
     """
     described = describe_optimizer(optimizer)
     inner = _updating(optimizer)
@@ -68,7 +67,6 @@ def describe_replay(optimizer, paths, state):
     return {
         "class_name": described["class_name"],
         "config": described if described["config"] is not None else None,
-        "paths": paths,
         "state": state,
         # A schedule is an object with a config of its own.
         "scheduled": isinstance(own.get("learning_rate"), dict),

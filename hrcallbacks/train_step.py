@@ -336,8 +336,8 @@ class ArmedStep:
         return cache[key]
 
     def _receive(self, number, logs, taken):
-        for (_, receive), of_probe in zip(self._listeners, taken, strict=True):
-            receive(number, logs, of_probe)
+        for place, (_, receive) in enumerate(self._listeners):
+            receive(number, logs, taken.get(place, {}))
 
 
 def make_capturing_function(model, probes):

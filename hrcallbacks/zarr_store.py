@@ -159,6 +159,7 @@ class ZarrStore(Columns):
         if self._continues:
             # What a replay starts from is what that fit started from.
             self.fits[-1]["fault"] = None
+            self.fits[-1]["described"] = snapshot["described"]
             self._save_attributes()
             return
         fit = {"first": len(self), "ended": False, "fault": None}
@@ -608,7 +609,7 @@ def save(recording, stored, path):
 
 def _plain(fit):
     """A fit without its arrays, which lie beside."""
-    left = {k: v for k, v in fit.items() if k not in ("weights", "states")}
+    left = {k: v for k, v in fit.items() if k not in ("weights", "described")}
     left["has_weights"] = fit.get("weights") is not None
     left["optimizers"] = {
         name: {k: v for k, v in optimizer.items() if k != "state"}
