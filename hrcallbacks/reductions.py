@@ -142,7 +142,7 @@ class _NumPy:
     std, min, max = np.std, np.min, np.max
     equal, isfinite, logical_not = np.equal, np.isfinite, np.logical_not
     where, any, isnan = np.where, np.any, np.isnan
-    subtract, divide = np.subtract, np.divide
+    subtract, divide, maximum, reshape = np.subtract, np.divide, np.maximum, np.reshape
 
     @staticmethod
     def cast(array, dtype):
@@ -150,7 +150,23 @@ class _NumPy:
 
 
 def _norm(ops, x):
-    return ops.sqrt(ops.sum(ops.square(x)))
+    return ops.sqrt(_sum_of_squares(ops, x))
+
+
+def _sum_of_squares(ops, x):
+    """In two stages: float32 loses less, and XLA adds side by side.
+
+    In one stage XLA makes a dot product of it, three times as slow on a CPU. The
+    maximum, which changes no sum of squares, keeps it from joining the two.
+    """
+    squares = ops.reshape(ops.square(x), (-1,))
+    size = math.prod(x.shape)
+    width = 64 if size < 2**20 else 1024
+    if size < 2 * width:
+        return ops.sum(squares)
+    even = size - size % width
+    columns = ops.sum(ops.reshape(squares[:even], (-1, width)), axis=0)
+    return ops.sum(ops.maximum(columns, 0)) + ops.sum(squares[even:])
 
 
 def _count(ops, flags):

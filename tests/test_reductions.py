@@ -436,3 +436,14 @@ def test_mean_where_an_epochs_length_is_unknown(tiny, line):
 def test_mean_belongs_to_an_epoch():
     with pytest.raises(ValueError, match="belongs to record_freq='epoch'"):
         hr.GradientRecorder(epoch_gradient="mean", record_freq=1)
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 127, 128, 129, 5000, 2**20 + 3])
+def test_norm_of_any_size(size):
+    x = np.random.default_rng(size).normal(size=size).astype("float32")
+    made = NAMED["norm"].in_step(ops, ops.convert_to_tensor(x))
+    expected = np.linalg.norm(x.astype("float64"))
+    assert float(made) == pytest.approx(expected, rel=1e-6)
+    assert NAMED["norm"].on_host(x) == pytest.approx(expected, rel=1e-12)
+    x[size // 2] = np.nan
+    assert np.isnan(float(NAMED["norm"].in_step(ops, ops.convert_to_tensor(x))))
