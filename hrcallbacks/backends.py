@@ -75,6 +75,18 @@ class TensorFlow:
 
         return step
 
+    def is_chief(self, model):
+        """Whether this process is the one that writes for all workers."""
+        strategy = getattr(model, "distribute_strategy", None)
+        resolver = getattr(strategy, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return True
+        return resolver.task_type == "chief" or (
+            resolver.task_type == "worker"
+            and resolver.task_id == 0
+            and "chief" not in resolver.cluster_spec().jobs
+        )
+
     def run_steps(self, function, args, count, receive):
         """Runs up to `count` steps of one execution; returns what Keras expects."""
         (iterator,) = args
@@ -198,6 +210,12 @@ class JAX:
 
         return step
 
+    def is_chief(self, model):
+        """Whether this process is the one that writes for all."""
+        import jax  # pyright: ignore[reportMissingImports]
+
+        return jax.process_index() == 0
+
     def run_steps(self, function, args, count, receive):
         """Runs up to `count` steps of one execution; returns what Keras expects."""
         logs = None
@@ -258,6 +276,12 @@ class Torch:
     def is_symbolic(self, grads):
         """PyTorch's compiler traces plain Python: never."""
         return False
+
+    def is_chief(self, model):
+        """Whether this process is the one that writes for all."""
+        distributed = importlib.import_module("torch.distributed")
+        ready = distributed.is_available() and distributed.is_initialized()
+        return not ready or distributed.get_rank() == 0
 
     def run_steps(self, function, args, count, receive):
         """Runs the one step of an execution."""

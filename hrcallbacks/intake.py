@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import threading
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -114,7 +115,7 @@ class Intake:
                 self._store.append(*self._record(probe, step | call, record, logs))
             if not self._per_epoch:
                 self._open_rows = []
-        self._describe_optimizers(probe)
+            self._describe_optimizers(probe)
         self._store.flush_if_due()
 
     def _record(self, probe, step, record, logs):
@@ -175,7 +176,7 @@ class RunningMean:
 
     def replaced(self, arrays):
         """The last step's arrays, with the mean's gradients in place of its own."""
-        totals = collections.defaultdict(float)
+        totals: dict[tuple, Any] = collections.defaultdict(float)
         counts = collections.defaultdict(int)
         parts = [(1, arrays)]
         for (_, name), (packer, count, sums) in self._sums.items():

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from hrcallbacks.attachment import attach
+from hrcallbacks.backends import backend
 from hrcallbacks.cadence import Cadence
 from hrcallbacks.intake import Intake, RunningMean
 from hrcallbacks.recording import Recording
@@ -94,7 +95,8 @@ class GradientRecorder(keras.callbacks.Callback):
             of the epoch's `"last"` step, or the `"mean"` over all its steps that had
             one. Each step is then captured, none of them kept.
         store: None to hold the records in memory, or the path or URL of a Zarr store
-            that is written while `fit` runs, by a thread of its own.
+            that is written while `fit` runs, by a thread of its own. Of several
+            workers the chief alone writes.
         max_bytes: What the records may take in memory. Where the number of steps is
             known, `fit` refuses a recording that would take more; otherwise the
             recording stops there. Of no effect with `store`.
@@ -263,7 +265,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._steps += self._steps_in_epoch() if self._trained else 0
         self._batches = batches
         self._begin_fit()
-        self._store.open()
+        self._store.open(chief=backend.is_chief(model))
         # The optimizers too: a model compiled again has others.
         seen = [*model.trainable_variables, *find_optimizers(model), *self._loose]
         if self._probe is None or list(map(id, seen)) != list(map(id, self._seen)):
@@ -411,7 +413,7 @@ class GradientRecorder(keras.callbacks.Callback):
         left = max(epochs - self._epoch + 1, 0)
         count = self._cadence.count(self._steps + 1, left, self._batches)
         held = len(self._store)
-        if self._store.fits_in(count):
+        if self._store.fits_in(count) or count is None:
             return
         size = self._store.record_bytes
         raise ValueError(

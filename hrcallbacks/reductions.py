@@ -128,7 +128,7 @@ class _Named(Reduction):
 class _OfUpdate(_Named):
     of_update = True
 
-    def in_step(self, ops, tensor, before):
+    def in_step(self, ops, tensor, before=None):
         return self._function(ops, tensor, before)
 
     def on_host(self, array):

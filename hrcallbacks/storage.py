@@ -178,8 +178,8 @@ class MemoryStore(Columns):
             self._buffers[column.name] = _Buffer(column, len(self))
         return new
 
-    def open(self):
-        """Nothing has to be opened."""
+    def open(self, *, chief):
+        """Nothing has to be opened: each process has a memory of its own."""
 
     def begin_epoch(self, epoch, steps):
         """Called before a fit's first epoch.
@@ -274,12 +274,14 @@ class _Buffer:
         self._column = column
         self._chunks = []
         self._ends = []  # Number of the row that follows each chunk's last.
+        self._filled = 0
         self._large = column.row_bytes > _LARGE_ROW
         for number in range(missing):  # Records from before the column was declared.
             self.put(number, None, missing)
 
     def put(self, number, row, expected):
         """Sets the next row."""
+        self._filled = number + 1
         if self._large and row is not None:
             row = np.asarray(row, self._column.dtype)
             self._add(row.reshape(1, *self._column.shape), number + 1)
@@ -314,11 +316,13 @@ class _Buffer:
         joined = np.empty((end, *self._column.shape), self._column.dtype)
         # Memory of the new array is taken as it is written, that of the old given back.
         start = 0
-        for number, stop in enumerate(self._ends):
-            joined[start:stop] = self._chunks[number]
-            self._chunks[number] = None
+        chunks, self._chunks = self._chunks, [joined]
+        for stop in self._ends:
+            chunk = chunks.pop(0)[: max(0, self._filled - start)]
+            joined[start : start + len(chunk)] = chunk
+            del chunk
             start = stop
-        self._chunks, self._ends = [joined], [end]
+        self._ends = [end]
 
 
 def _name(key):

@@ -65,13 +65,18 @@ class ZarrStore(Columns):
         self._saved_attributes = None
         self._saved = set()  # Folders of arrays that lie on disk.
         self._begun = False
+        self._writes = True
 
     def __len__(self):
         """Number of records."""
         return self._count
 
-    def open(self):
+    def open(self, *, chief=True):
         """Opens the store for writing.
+
+        Args:
+            chief: Whether this process is the one that writes for all. The others
+                count records, and write none.
 
         Raises:
             ImportError: If Zarr is not installed.
@@ -82,6 +87,9 @@ class ZarrStore(Columns):
             OSError: If it cannot be written.
         """
         zarr = _import_zarr()
+        self._writes = chief
+        if not chief:
+            return
         if self._lock is None and self._local:
             self._lock = _locked(self._path)
         if self._begun:  # A further fit of the same recorder.
@@ -145,7 +153,7 @@ class ZarrStore(Columns):
                     "continued. Record the same, or choose another path."
                 )
         new = super().declare(specs)
-        for column in new:
+        for column in new if self._writes else ():
             self._writers[column.name] = self._writer(column)
         self._save_attributes()
         return new
@@ -200,6 +208,9 @@ class ZarrStore(Columns):
 
     def append(self, row, values):
         """Adds a record; see `MemoryStore.append`."""
+        if not self._writes:
+            self._count += 1
+            return
         for column in self.columns:
             self._writers[column.name].put(self._count, column.row(values))
         self._rows.append(row)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 
 import hrcallbacks as hr
 from hrcallbacks import zarr_store
+from hrcallbacks.backends import backend
 
 zarr = pytest.importorskip("zarr")
 ROOT = Path(__file__).parent
@@ -442,6 +444,38 @@ def test_reading_needs_no_keras(tiny, line, path):
         "assert not {'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("chief", [True, False])
+def test_the_chief_alone_writes(tiny, line, path, monkeypatch, chief):
+    monkeypatch.setattr(backend, "is_chief", lambda model: chief)
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    fit(tiny, line, recorder)
+    assert Path(path).exists() is chief
+    assert int(tiny.optimizer.iterations) == 8
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="its strategies")
+@pytest.mark.parametrize(
+    ("task", "jobs", "chief"),
+    [
+        ((None, None), [], True),
+        (("worker", 0), ["worker"], True),
+        (("worker", 1), ["worker"], False),
+        (("chief", 0), ["chief", "worker"], True),
+        (("worker", 0), ["chief", "worker"], False),
+    ],
+)
+def test_which_worker_is_the_chief(task, jobs, chief):
+    spec = SimpleNamespace(jobs=jobs)
+    resolver = SimpleNamespace(
+        task_type=task[0], task_id=task[1], cluster_spec=lambda: spec
+    )
+    model = SimpleNamespace(
+        distribute_strategy=SimpleNamespace(cluster_resolver=resolver)
+    )
+    assert backend.is_chief(model) is chief
+    assert backend.is_chief(SimpleNamespace(distribute_strategy=None))
 
 
 # Going on after a crash.
