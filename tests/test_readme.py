@@ -6,10 +6,11 @@ from pathlib import Path
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 
-def test_the_snippet_runs_as_it_stands(tmp_path):
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.S)
+def test_the_snippets_run_as_they_stand(tmp_path):
+    snippets = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(snippets) == 3
     result = subprocess.run(
-        [sys.executable, "-c", snippet],
+        [sys.executable, "-c", "".join(snippets)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -18,3 +19,4 @@ def test_the_snippet_runs_as_it_stands(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "<Recording: 24 records of 2 variables" in result.stdout
     assert "(24, 1, 1)" in result.stdout
+    assert (tmp_path / "run.zarr" / "zarr.json").is_file()
