@@ -336,6 +336,18 @@ def copy_bandwidth(size=256 * 1024**2):
     return size / float(np.median(fresh)), size / float(np.median(used[1:]))
 
 
+def write_bandwidth(size=8 * 1024**2):
+    """Bytes a second of writing files of 8 MiB, as the store's chunks are."""
+    data = np.random.default_rng(0).bytes(size)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = []
+        for number in range(20):
+            start = time.perf_counter()
+            Path(folder, str(number)).write_bytes(data)
+            seconds.append(time.perf_counter() - start)
+    return size / float(np.median(seconds))
+
+
 def rows_of(work, seconds):
     """What is said of each case."""
     plain = seconds[PLAIN][:, 0]
@@ -386,9 +398,15 @@ print(f"Keras {keras.__version__} on {BACKEND}, {os.cpu_count()} cores")
 # %%
 if "models" in arguments.parts:
     fresh, used = copy_bandwidth()
-    results["copy_bytes_a_second"] = {"fresh memory": fresh, "used memory": used}
+    files = write_bandwidth()
+    results["bytes_a_second"] = {
+        "copy to fresh memory": fresh,
+        "copy to used memory": used,
+        "write to files": files,
+    }
     print(
-        f"Copying: {fresh / 1e9:.1f} GB/s into fresh memory, {used / 1e9:.1f} into used"
+        f"This machine copies {fresh / 1e9:.1f} GB/s into fresh memory, "
+        f"{used / 1e9:.1f} into used; it writes {files / 1e9:.2f} GB/s to files."
     )
     for name in arguments.models or WORKS:
         work = WORKS[name]()
@@ -404,7 +422,8 @@ if "models" in arguments.parts:
             f"Raw is {copied / 1e6:.3g} MB a step. Copying that once takes "
             f"{1e3 * copied / fresh:.3f} ms into fresh memory; the recorder added "
             f"{raw:.3f} ms, {raw / (1e3 * copied / fresh):.2f} times as much, and to "
-            f"Zarr {zarr / raw:.2f} times what it added in memory."
+            f"Zarr {zarr / raw:.2f} times what it added in memory. Writing as many "
+            f"bytes to plain files takes {1e3 * copied / files:.2f} ms of a core."
         )
 
 # %% [markdown]

@@ -27,10 +27,11 @@ from hrcallbacks.storage import EMPTY_INDEX, Column, Columns, Snapshot
 FORMAT = "hrcallbacks recording"
 VERSION = 1
 
-# A chunk of a column: so many bytes, if a record has no more.
-_CHUNK_BYTES = 1024**2
+# A chunk of a column: so many bytes, if a record has no more. Each costs Zarr half a
+# millisecond, whatever its size.
+_CHUNK_BYTES = 8 * 1024**2
 # All columns' chunks together: they wait in memory until they are full.
-_WAITING_BYTES = 64 * 1024**2
+_WAITING_BYTES = 256 * 1024**2
 _INDEX_CHUNK = 4096
 # How long a record waits at the most while others come.
 _FLUSH_SECONDS = 10.0
@@ -656,12 +657,12 @@ def _read_arrays(group, number, fit):
 
 
 def _chunk_of_row(column):
-    """Parts of a row, none above 16 MiB: the first axes are divided."""
+    """Parts of a row, none above 32 MiB: the first axes are divided."""
     shape, size = list(column.shape), column.row_bytes
     for axis, length in enumerate(shape):
-        if size <= 16 * _CHUNK_BYTES:
+        if size <= 4 * _CHUNK_BYTES:
             break
-        parts = min(length, math.ceil(size / (16 * _CHUNK_BYTES)))
+        parts = min(length, math.ceil(size / (4 * _CHUNK_BYTES)))
         shape[axis] = math.ceil(length / parts)
         size = size // parts
     return tuple(shape)
