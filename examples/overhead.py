@@ -13,9 +13,10 @@
 # # What recording costs
 #
 # `model.fit` with the recorder, with what people use in its place, and alone, measured
-# in turn in one process, in random order, so that whatever else the machine is doing
-# falls on all of them. What counts is the ratio to the plain `fit` beside it, and its
-# median. The plain `fit` measured against itself says how far the machine can tell.
+# in turn in one process, in random order. Each measurement has a plain `fit` right
+# before or after it, so that whatever else the machine is doing falls on both. What
+# counts is the ratio of the two, and its median. The row of the plain `fit`, measured
+# against itself, says how far the machine can tell.
 #
 # Every step's time is the training thread's, from the first step to the end of the last
 # epoch; *at the end* is what `fit` waits after that, until all is stored.
@@ -228,7 +229,6 @@ def stored(**options):
 PLAIN = "plain fit"
 CASES = {
     PLAIN: lambda work, folder: [],
-    "plain fit, again": lambda work, folder: [],
     "once an epoch": recorder(),
     "steps that are not recorded": recorder(record_freq=hr.at([1])),
     "every step, norms": recorder(record_freq=1, gradients="norm", weights="norm"),
@@ -295,26 +295,32 @@ def run(work, model, case, callbacks):
 
 
 def measure(work, cases, rounds):
-    """Seconds by case, shape (rounds, 2). One model: where it lies in memory counts."""
-    model = work.model()
+    """Seconds by case, shape (rounds, 3): the case, its end, a plain fit beside it."""
+    model = work.model()  # One for all: where it lies in memory counts.
     folder = Path(tempfile.mkdtemp(prefix="overhead_"))
+    stores = {name: folder / str(number) for number, name in enumerate(cases)}
     callbacks = {
-        name: [] if make is hand_written_loop else make(work, str(folder / str(number)))
-        for number, (name, make) in enumerate(cases.items())
+        name: [] if make is hand_written_loop else make(work, str(stores[name]))
+        for name, make in cases.items()
     }
     seconds = {name: [] for name in cases}
+
+    def take(name):
+        for callback in callbacks[name]:
+            if isinstance(callback, hr.GradientRecorder):
+                callback.reset()
+                shutil.rmtree(stores[name], ignore_errors=True)
+        return run(work, model, cases[name], callbacks[name])
+
     try:
         for number in range(rounds + 1):  # The first compiles, and is not counted.
             for name in random.sample(list(cases), len(cases)):
-                for callback in callbacks[name]:
-                    if isinstance(callback, hr.GradientRecorder):
-                        callback.reset()
-                        shutil.rmtree(
-                            folder / str(list(cases).index(name)), ignore_errors=True
-                        )
-                taken = run(work, model, cases[name], callbacks[name])
+                plain_first = random.random() < 0.5
+                plain = take(PLAIN) if plain_first else None
+                taken = take(name)
+                plain = plain or take(PLAIN)
                 if number:
-                    seconds[name].append(taken)
+                    seconds[name].append((*taken, plain[0]))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {name: np.array(taken) for name, taken in seconds.items()}
@@ -350,18 +356,18 @@ def write_bandwidth(size=8 * 1024**2):
 
 def rows_of(work, seconds):
     """What is said of each case."""
-    plain = seconds[PLAIN][:, 0]
     for name, taken in seconds.items():
+        case, end, plain = taken.T
         yield {
             "case": name,
             "model": work.name,
             "parameters": work.parameters,
             "steps": work.steps,
-            "ms_a_step": 1e3 * float(np.median(taken[:, 0])) / work.steps,
-            "ratio": float(np.median(taken[:, 0] / plain)),
-            "quartiles": np.percentile(taken[:, 0] / plain, [25, 75]).tolist(),
-            "added_ms_a_step": 1e3 * float(np.median(taken[:, 0] - plain)) / work.steps,
-            "at_the_end_s": float(np.median(taken[:, 1])),
+            "ms_a_step": 1e3 * float(np.median(case)) / work.steps,
+            "ratio": float(np.median(case / plain)),
+            "quartiles": np.percentile(case / plain, [25, 75]).tolist(),
+            "added_ms_a_step": 1e3 * float(np.median(case - plain)) / work.steps,
+            "at_the_end_s": float(np.median(end)),
         }
 
 
