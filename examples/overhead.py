@@ -67,6 +67,9 @@ parser.add_argument(
     "--models", nargs="+", choices=("1-6-1", "mlp", "cnn"), help="(default: all three)"
 )
 parser.add_argument(
+    "--steps", type=int, help="steps of a measurement (default: 100, 1000 for 1-6-1)"
+)
+parser.add_argument(
     "--json", metavar="FILE", type=Path, help="where to save all figures"
 )
 parser.add_argument(
@@ -109,6 +112,7 @@ class Work:
     """A model's training: `fit` on `steps` batches."""
 
     def __init__(self, name, make, batch, steps):
+        steps = arguments.steps or steps
         self.name, self.make, self.steps, self.batch = name, make, steps, batch
         model = make()
         shape, outputs = model.input_shape[1:], model.output_shape[1:]

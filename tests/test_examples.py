@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -111,3 +112,19 @@ def test_reconstruction_is_not_written_where_it_cannot_be(tmp_path):
     result = run("reconstruct_catalog.py", "--output", "no/file.csv", folder=tmp_path)
     assert result.returncode == 2
     assert "folder that exists" in result.stderr
+
+
+def test_overhead_prints_a_ratio_for_each_case_and_saves_them(tmp_path):
+    result = run(
+        "overhead.py",
+        *("--rounds", "1", "--steps", "5", "--models", "1-6-1", "--json", "all.json"),
+        folder=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads((tmp_path / "all.json").read_text())
+    cases = {row["case"]: row for row in figures["rows"]}
+    assert {"plain fit", "every step, norms", "every step, raw, to Zarr"} <= set(cases)
+    for name, row in cases.items():
+        assert row["ratio"] > 0
+        assert re.search(rf"^{re.escape(name)} +[\d.]+ +[\d.]+", result.stdout, re.M)
+    assert "bytes to plain files takes" in result.stdout
