@@ -212,39 +212,40 @@ layers = [keras.Input((1,)), keras.layers.Dense(300), keras.layers.Dense(1)]
 model = keras.Sequential(layers)
 model.compile("adam", loss="mse", jit_compile=False)
 x = np.linspace(-1, 1, 20, dtype="float32")[:, np.newaxis]
-class Tell(keras.callbacks.Callback):
-    def on_epoch_end(self, epoch, logs=None):
-        print(epoch + 1, flush=True)
 recorder = hr.GradientRecorder(record_freq=1, store=sys.argv[1])
-callbacks = [recorder, Tell()]
-model.fit(x, 3 * x, batch_size=5, epochs=100000, verbose=0, callbacks=callbacks)
+model.fit(x, 3 * x, batch_size=5, epochs=100000, verbose=0, callbacks=[recorder])
 """
 
 
+def records_at(path):
+    """How many records can be read there now; 0 as long as there is no store."""
+    try:
+        return len(hr.open_recording(path))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def test_killed_at_any_moment_it_opens(tmp_path):
-    """Several times, after other delays: what is there is whole and can be replayed."""
-    counts = []
-    for number, delay in enumerate((0.0, 0.3, 1.0)):
-        path = tmp_path / f"{number}.zarr"
+    """Several times: what is there is whole and can be replayed."""
+    for least in (1, 9, 30):
+        path = tmp_path / f"{least}.zarr"
         run = subprocess.Popen(
             [sys.executable, "-c", CRASH, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
+            stdout=subprocess.DEVNULL,
             cwd=ROOT,
         )
-        epochs = [int(run.stdout.readline()) for _ in range(5)]
-        time.sleep(delay)
+        deadline = time.monotonic() + 120
+        while records_at(path) < least and time.monotonic() < deadline:
+            time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
-        run.communicate()
-        assert epochs == [1, 2, 3, 4, 5]
+        run.wait()
         recording = hr.open_recording(path)
         count = len(recording)
-        counts.append(count)
+        assert count >= least
         assert recording.index["step"].tolist() == list(range(1, count + 1))
         assert not recording.attributes["complete"]
         assert "INCOMPLETE" in repr(recording)
-        assert not count or recording.replay().max_error < 1e-5
-    assert max(counts) >= 20
+        assert recording.replay().max_error < 1e-5
 
 
 # What can go wrong on the way.
