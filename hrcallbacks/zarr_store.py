@@ -314,7 +314,8 @@ class ZarrStore(Columns):
         }
         text = json.dumps(attributes, default=str)
         if text != self._saved_attributes:
-            self._group.attrs.update(json.loads(text))
+            # At once: a reader finds the old ones or the new ones.
+            self._group.update_attributes(json.loads(text))
             self._saved_attributes = text
 
     def _save_arrays(self, number, fit):

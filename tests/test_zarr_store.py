@@ -226,8 +226,8 @@ def records_at(path):
 
 
 def test_killed_at_any_moment_it_opens(tmp_path):
-    """Several times: what is there is whole and can be replayed."""
-    for least in (1, 9, 30):
+    """Early and later: what is there is whole and can be replayed."""
+    for least in (1, 20):
         path = tmp_path / f"{least}.zarr"
         run = subprocess.Popen(
             [sys.executable, "-c", CRASH, str(path)],
@@ -236,7 +236,7 @@ def test_killed_at_any_moment_it_opens(tmp_path):
         )
         deadline = time.monotonic() + 120
         while records_at(path) < least and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.2)
         run.send_signal(signal.SIGKILL)
         run.wait()
         recording = hr.open_recording(path)
