@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -102,6 +102,8 @@ class at:
     """
 
     def __init__(self, steps):
+        if not isinstance(steps, Iterable):
+            raise TypeError(f"Expected steps: a list of ints. Received: {steps!r}.")
         self.steps = frozenset(steps)
         if not self.steps:
             raise ValueError("Expected steps: at least one. Received: none.")
@@ -114,7 +116,7 @@ class at:
 
     def __repr__(self):
         """As it is typed."""
-        return f"at({sorted(self.steps)})"
+        return f"at({sorted(map(int, self.steps))})"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class GradientRecorder(keras.callbacks.Callback):
             that matches a path decides: `{"*/kernel": "raw", "*": ["norm", "max"]}`.
         weights: Likewise of the weights; also `"update_norm"`, the Frobenius norm of
             the update just made, and `"update_ratio"`, that norm divided by the
-            weights' own before it.
+            weights' own before it (infinite where those were zero).
         record_freq: `"epoch"` for the last step of each epoch, an int n for every
             n-th step of the run, or a `callable(step) -> bool`, such as
             `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;
@@ -93,7 +93,8 @@ class GradientRecorder(keras.callbacks.Callback):
             update that its gradient made.
         epoch_gradient: With `record_freq="epoch"`, whether a record's gradient is that
             of the epoch's `"last"` step, or the `"mean"` over all its steps that had
-            one. Each step is then captured, none of them kept.
+            one. Each step is then captured, none of them kept; reductions are those
+            of the mean.
         store: None to hold the records in memory, or the path or URL of a Zarr store
             that is written while `fit` runs, by a thread of its own. Of several
             workers the chief alone writes.
@@ -103,7 +104,8 @@ class GradientRecorder(keras.callbacks.Callback):
         resume: With `store`, whether to go on with the recording that is there, if
             there is one. If its last fit was broken off, that fit is continued, as
             `keras.callbacks.BackupAndRestore` does: what it recorded in epochs that
-            are now trained again is replaced.
+            are now trained again is replaced. Each epoch's end then waits until it is
+            on disk. Put the recorder before `BackupAndRestore` among the callbacks.
 
     Raises:
         TypeError: If an argument is of no such kind.
@@ -266,6 +268,13 @@ class GradientRecorder(keras.callbacks.Callback):
         self._batches = batches
         self._begin_fit()
         self._store.open(chief=backend.is_chief(model))
+        try:
+            self._prepare(model)
+        except BaseException:
+            self._store.abandon()
+            raise
+
+    def _prepare(self, model):
         # The optimizers too: a model compiled again has others.
         seen = [*model.trainable_variables, *find_optimizers(model), *self._loose]
         if self._probe is None or list(map(id, seen)) != list(map(id, self._seen)):
@@ -402,7 +411,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._begin_epoch(epoch + 1)
         if self._first_epoch:
             self._first_epoch = False
-            self._steps = self._store.begin_epoch(epoch + 1, self._steps)
+            self._steps = self._store.begin_epoch(epoch + 1, self._steps, self._batches)
             self._check_size()
 
     def _check_size(self):
@@ -419,8 +428,8 @@ class GradientRecorder(keras.callbacks.Callback):
         raise ValueError(
             f"{count:,} records of {len(self._probe.variables(self._trained)):,} "
             f"variables take {_bytes(size * (held + count))} of memory, "
-            f"{_bytes(size)} each; max_bytes={self._max_bytes:,} allows "
-            f"{_bytes(self._max_bytes)}. What would fit: {self._remedies(count, size)}"
+            f"{_bytes(size)} each: {size * (held + count):,} bytes, over max_bytes="
+            f"{self._max_bytes:,}. What would fit: {self._remedies(count, size)}"
         )
 
     def _remedies(self, count, size):
@@ -494,6 +503,8 @@ class GradientRecorder(keras.callbacks.Callback):
         metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
         last = self._steps + self._steps_in_epoch()
         self._intake.end_epoch(self._epoch, last, metrics)
+        if self._resume:  # Before another callback says that this epoch is done.
+            self._intake.wait()
         if self._received and not self._updates_seen and not self._warned:
             self._warned = True
             warnings.warn(
@@ -573,6 +584,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _declare(self):
         trainable, specs = self._declared
+        self._store.check(specs)
         # What describes the columns first: a store writes both at once.
         self._store.attributes.update(self._describe(trainable))
         self._store.declare(specs)

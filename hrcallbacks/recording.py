@@ -12,7 +12,7 @@ import pandas as pd
 
 from hrcallbacks import tables
 from hrcallbacks.export import to_parquet, to_xarray
-from hrcallbacks.reductions import NAMED
+from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import replay
 from hrcallbacks.selection import check_pattern, matches
 from hrcallbacks.zarr_store import Stored, save
@@ -215,7 +215,8 @@ class Recording:
             there = sorted({r for q, r in self._arrays if q == quantity})
             raise ValueError(
                 f"No {reduction!r} of {quantity} was recorded, and it cannot be made "
-                f"of what was: {there}. Record it: {quantity}=[{reduction!r}, ...]."
+                f"of what was: {there}. GradientRecorder({quantity}=...) takes "
+                f"{names_for(quantity)}."
             )
         for path, array in columns.items():
             if array.ndim != 1:

@@ -81,7 +81,7 @@ class Reduction:
         made = np.asarray(self.on_host(np.zeros(shape, dtype)))
         return made.shape, _stored_dtype(made.dtype)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """What a reader of the recording has to know of it, for JSON."""
         return {"kind": type(self).__name__}
 
@@ -113,6 +113,9 @@ class _Named(Reduction):
 
     def in_step(self, ops, tensor):
         return self._function(ops, tensor)
+
+    def describe(self):
+        return {"kind": self.name}
 
     def on_host(self, array):
         # In float64: what is made from recorded arrays need not be quick.
@@ -313,6 +316,8 @@ class Sample(Reduction):
     def __init__(self, n, seed=0, *, name="sample"):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"Expected n: an int, 1 or more. Received: {n!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"Expected seed: an int from 0. Received: {seed!r}.")
         super().__init__(name, self._of)
         self.n = n
         self.seed = seed
@@ -355,6 +360,11 @@ class Sample(Reduction):
     def describe(self):
         """What `indices` needs."""
         return {"kind": "Sample", "n": self.n, "seed": self.seed}
+
+
+def names_for(quantity):
+    """Names of the reductions that there are of gradients or weights."""
+    return [n for n, r in NAMED.items() if quantity == "weights" or not r.of_update]
 
 
 def _stored_dtype(dtype):
@@ -448,12 +458,19 @@ class Plan:
         found = NAMED.get(item, item) if isinstance(item, str) else item
         if isinstance(found, str) and found == RAW:
             return RAW_REDUCTION
+        if inspect.isclass(found):
+            name = found.__name__
+            raise TypeError(
+                f"Received the class {name} in {self._quantity}=. Make one of it, such "
+                f"as hr.{name}(...)."
+            )
         if isinstance(found, Callable) and not isinstance(found, Reduction):
             found = self._own(found)
         if not isinstance(found, Reduction):
             kind = ValueError if isinstance(item, str) else TypeError
             raise kind(
-                f"Expected {self._quantity} to be None, 'raw', one of {list(NAMED)}, "
+                f"Expected {self._quantity} to be None, 'raw', one of "
+                f"{names_for(self._quantity)}, "
                 "hr.Histogram(), hr.Sample(n), hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
             )
@@ -465,7 +482,7 @@ class Plan:
 
     def _own(self, function):
         name = getattr(function, "__name__", "")
-        if not name.isidentifier() or inspect.isclass(function):
+        if not name.isidentifier():
             raise TypeError(
                 f"Received {function!r} in {self._quantity}=. Give it a name: "
                 "hr.Reduction('my_name', function)."

@@ -83,14 +83,11 @@ class Columns:
     attributes: dict[str, Any] = field(default_factory=dict)
     fits: list[dict] = field(default_factory=list)
 
-    def declare(self, specs):
-        """Adds columns for what is to come.
+    def check(self, specs):
+        """Refuses what cannot be declared.
 
         Args:
             specs: Dict from key to `(shape, dtype)`.
-
-        Returns:
-            The new columns.
 
         Raises:
             ValueError: If a key was declared with another shape.
@@ -105,6 +102,15 @@ class Columns:
                     f"this model its shape is {tuple(shape)}. Call recorder.reset(), "
                     "or use another recorder for another model."
                 )
+
+    def declare(self, specs):
+        """Adds columns for what is to come, as `check` allows.
+
+        Returns:
+            The new columns.
+        """
+        self.check(specs)
+        known = {k for c in self.columns for k in c.keys}
         fresh = {k: s for k, s in specs.items() if k not in known}
         new = [
             Column(_name(key), [key], [dtype], tuple(shape))
@@ -181,12 +187,16 @@ class MemoryStore(Columns):
     def open(self, *, chief):
         """Nothing has to be opened: each process has a memory of its own."""
 
-    def begin_epoch(self, epoch, steps):
+    def abandon(self):
+        """Nothing is open."""
+
+    def begin_epoch(self, epoch, steps, batches):
         """Called before a fit's first epoch.
 
         Args:
             epoch: Its number.
             steps: How many steps were run before.
+            batches: How many steps an epoch has, or None where that is not known.
 
         Returns:
             How many steps were run before.

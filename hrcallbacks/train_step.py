@@ -206,6 +206,11 @@ class _Take:
         for reduction in reductions:
             tensors_of = tensors if reduction.name == RAW else wide
             made = reduction.in_step(ops, *tensors_of)
+            if None in made.shape:
+                raise ValueError(
+                    f"the reduction {reduction.name!r} of {path!r} has a shape that "
+                    f"depends on the tensor's values: {tuple(made.shape)}"
+                )
             self._put(quantity, reduction.name, path, made)
 
     def _put(self, quantity, reduction, path, tensor):

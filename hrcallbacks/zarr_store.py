@@ -16,6 +16,7 @@ import json
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class ZarrStore(Columns):
     def __init__(self, path, *, resume=False):
         super().__init__()
         _import_zarr()
-        self._path = os.fspath(path)
+        self._path = _checked_path(path)
         self._local = "://" not in self._path
         self._resume = resume
         self._continues = False  # Whether the last fit on disk is to be continued.
@@ -60,7 +61,7 @@ class ZarrStore(Columns):
         self._written = 0  # Records that count on disk.
         self._writers: dict[str, _ColumnWriter] = {}
         self._rows = []  # The index' rows since its last whole chunk.
-        self._index_columns = {}
+        self._index_arrays = {}
         self._epochs = []
         self._flushed = time.monotonic()
         self._saved_attributes = None
@@ -141,10 +142,12 @@ class ZarrStore(Columns):
             writer.restore(self._count)
         whole = self._count - self._count % _INDEX_CHUNK
         self._rows = index.iloc[whole : self._count].to_dict("records")
-        self._index_columns = dict.fromkeys(index)
+        # Those on disk: a crash may have left some of them, and no record.
+        arrays = self._group["index"].arrays() if "index" in self._group else ()
+        self._index_arrays = {array.attrs["name"]: array for _, array in arrays}
 
-    def declare(self, specs):
-        """See `Columns.declare`."""
+    def check(self, specs):
+        """See `Columns.check`."""
         if self._continues and self.columns:
             known = {k for c in self.columns for k in c.keys}
             if known != set(specs):
@@ -153,6 +156,10 @@ class ZarrStore(Columns):
                     "reductions than this recorder is to record, and cannot be "
                     "continued. Record the same, or choose another path."
                 )
+        super().check(specs)
+
+    def declare(self, specs):
+        """See `Columns.declare`."""
         new = super().declare(specs)
         for column in new if self._writes else ():
             self._writers[column.name] = self._writer(column)
@@ -175,22 +182,43 @@ class ZarrStore(Columns):
         self.fits.append(fit | snapshot)
         self._save_attributes()
 
-    def begin_epoch(self, epoch, steps):
+    def begin_epoch(self, epoch, steps, batches):
         """Drops what will be trained again; see `MemoryStore.begin_epoch`.
 
         Returns:
             How many steps were run before this epoch.
         """
-        number = len(self.fits)
-        if self._continues:
-            self._continues = False
-            earlier = [e for e in self._epochs if e[0] < number or e[1] < epoch]
-            again = (self._stored_index()["epoch"] >= epoch).to_numpy(copy=True)
-            again[: self.fits[-1]["first"]] = False
-            kept = int(again.argmax()) if again.any() else self._count
-            self._epochs = earlier
-            self._cut(kept)
-        return max([steps, *(step for *_, step in self._epochs)])
+        number, first = len(self.fits), self.fits[-1]["first"]
+        if not self._continues:
+            return max([steps, *(step for *_, step in self._epochs)])
+        self._continues = False
+        self._epochs = [e for e in self._epochs if e[0] < number or e[1] < epoch]
+        index = self._stored_index()
+        again = (index["epoch"] >= epoch).to_numpy(copy=True)
+        again[:first] = False
+        kept = int(again.argmax()) if again.any() else self._count
+        self._cut(kept)
+        steps = max([steps, *(step for *_, step in self._epochs)])
+        if any(fit == number for fit, *_ in self._epochs):
+            last = self._epochs[-1][1]
+        else:
+            last = 0 if kept == first else int(index["epoch"].iloc[first]) - 1
+        if last < epoch - 1:
+            steps = self._note_gap(epoch, steps, (epoch - 1 - last) * (batches or 0))
+        return steps
+
+    def _note_gap(self, epoch, steps, missing):
+        """Says that training goes on behind where the store ends."""
+        lost = f"steps {steps + 1} to {steps + missing}" if missing else "steps"
+        fault = f"of {lost}, before epoch {epoch}, a crash left what was flushed alone"
+        self.fits[-1]["fault"] = fault
+        self._save_attributes()
+        warnings.warn(
+            f"The recording at {self._path!r} is incomplete: {fault}.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return steps + missing
 
     def _stored_index(self):
         return Stored(self._path).index()
@@ -222,7 +250,8 @@ class ZarrStore(Columns):
     def end_epoch(self, epoch, step):
         """Notes an epoch's last step, and flushes."""
         self._epochs.append((len(self.fits), epoch, step))
-        if time.monotonic() - self._flushed > _SHORTEST_SECONDS:
+        # A run that is to be resumed goes on at the end of an epoch.
+        if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
 
     def flush_if_due(self):
@@ -268,18 +297,17 @@ class ZarrStore(Columns):
 
     def _index_array(self, name, values):
         path = f"index/{_safe(name)}"
-        if name not in self._index_columns:
-            self._index_columns[name] = None
+        if name not in self._index_arrays:
             integer = values.dtype.kind in "iu" and name in ("step", "epoch", "batch")
-            self._group.create_array(
+            self._index_arrays[name] = self._group.create_array(
                 path,
                 shape=(0, *values.shape[1:]),
                 chunks=(_INDEX_CHUNK, *values.shape[1:]),
                 dtype="int64" if integer else "float64",
                 fill_value=0 if integer else math.nan,
-                attributes={"name": name, "place": len(self._index_columns)},
+                attributes={"name": name, "place": len(self._index_arrays)},
             )
-        return self._group[path]
+        return self._index_arrays[name]
 
     def _write_epochs(self):
         if not self._epochs:
@@ -332,6 +360,13 @@ class ZarrStore(Columns):
             for place, (name, value) in enumerate(items):
                 _write_array(self._group, f"{folder}/{place}", value, name)
 
+    def abandon(self):
+        """Lets others write; nothing more is to be written."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
     def close(self):
         """Flushes, and lets others write."""
         try:
@@ -343,10 +378,7 @@ class ZarrStore(Columns):
             with contextlib.suppress(Exception):  # What went wrong, if that still goes.
                 self._check_there()
                 self._save_attributes()
-            if self._lock is not None:
-                lock, self._lock = self._lock, None
-                Path(lock.lock_file).unlink(missing_ok=True)
-                lock.release()
+            self.abandon()
 
     def snapshot(self):
         """What a reader of the store finds."""
@@ -432,7 +464,7 @@ class Stored:
 
     def __init__(self, path):
         zarr = _import_zarr()
-        path = os.fspath(path)
+        path = _checked_path(path)
         self._numbers = {}  # Columns of single numbers that were read.
         try:
             self._group: Any = zarr.open_group(path, mode="r")
@@ -549,7 +581,7 @@ class StoredArray:
 
     def _row(self, number):
         if not -len(self) <= number < len(self):
-            raise IndexError(f"record {number} of {len(self)}")
+            raise IndexError(f"record {number} is out of range: there are {len(self)}")
         number %= len(self)
         rows = self._array.chunks[0]
         start = number // rows * rows
@@ -594,6 +626,15 @@ class StoredArray:
         return f"<{self._what} on disk: shape {self.shape}, {self.dtype}>"
 
 
+def _checked_path(path):
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise TypeError(
+            "Expected a path or URL of a Zarr store, such as 'run.zarr'. "
+            f"Received: {path!r}."
+        )
+    return os.fspath(path)
+
+
 def save(recording, stored, path):
     """Writes a recording to a new store; see `Recording.save`.
 
@@ -602,6 +643,11 @@ def save(recording, stored, path):
         stored: Its arrays: dict from (quantity, reduction) to a mapping.
         path: A path, or an fsspec URL, where nothing is yet.
     """
+    if _exists(_checked_path(path)):
+        raise FileExistsError(
+            f"There is something at {os.fspath(path)!r} already. Choose another path, "
+            "or delete it."
+        )
     store = ZarrStore(path)
     store.open()
     try:

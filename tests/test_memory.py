@@ -26,7 +26,7 @@ def test_what_fits_exactly_is_recorded(tiny, line):
 def test_what_does_not_fit_is_refused_before_training(tiny, line):
     recorder = hr.GradientRecorder(record_freq=1, max_bytes=8 * RECORD - 1)
     text = (
-        rf"8 records of 4 variables take 896 bytes.*max_bytes={8 * RECORD - 1}.*"
+        rf"8 records of 4 variables take 896 bytes.*over max_bytes={8 * RECORD - 1}.*"
         r"gradients='norm'.*record_freq=2.*store='run\.zarr'"
     )
     with pytest.raises(ValueError, match=text):

@@ -553,6 +553,86 @@ def test_resuming_with_another_selection_is_refused(tiny, line, path):
         fit(tiny, line, other)
 
 
+def test_what_a_crash_lost_is_said_and_the_steps_go_on_counting(
+    tiny, line, path, tmp_path, monkeypatch
+):
+    """The backup knows of an epoch that the store was not told of."""
+    recorder = hr.GradientRecorder(record_freq=1, store=path, resume=True)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    end_epoch = zarr_store.ZarrStore.end_epoch
+
+    def dies(self, epoch, step):
+        if epoch == 2:
+            self._count = 4  # As if the second epoch had never been appended.
+            raise OSError("died")
+        end_epoch(self, epoch, step)
+
+    monkeypatch.setattr(zarr_store.ZarrStore, "end_epoch", dies)
+    monkeypatch.setattr(hr.GradientRecorder, "_stop", lambda self, error: None)
+    with pytest.raises(RuntimeError, match="died"):
+        fit(tiny, line, recorder, backup, Dies(2, 0), epochs=4)
+    monkeypatch.undo()
+    recorder._store.abandon()
+    recorder = hr.GradientRecorder(record_freq=1, store=path, resume=True)
+    with pytest.warns(
+        RuntimeWarning, match=r"of steps 5 to 8, before epoch 3, a crash"
+    ):
+        fit(tiny, line, recorder, backup, epochs=4)
+    recording = hr.open_recording(path)
+    steps = recording.index["step"].tolist()
+    assert steps == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14, 15, 16]
+    assert not recording.attributes["complete"]
+    assert "steps 5 to 8" in repr(recording)
+
+
+def test_crash_before_the_first_record_is_resumed(tiny, line, path, monkeypatch):
+    recorder = hr.GradientRecorder(record_freq=1, store=path, resume=True)
+    index_array = zarr_store.ZarrStore._index_array
+
+    def dies(self, name, values):
+        array = index_array(self, name, values)
+        if name == "epoch":  # Two of the columns are there, no record yet.
+            raise OSError("died")
+        return array
+
+    monkeypatch.setattr(zarr_store.ZarrStore, "_index_array", dies)
+    with pytest.warns(RuntimeWarning, match="died"):
+        fit(tiny, line, recorder)
+    monkeypatch.undo()
+    assert len(hr.open_recording(path)) == 0
+    group = zarr.open_group(path)
+    fits = group.attrs["fits"]
+    fits[-1] |= {"ended": False, "fault": None}
+    group.attrs["fits"] = fits
+    fit(tiny, line, hr.GradientRecorder(record_freq=1, store=path, resume=True))
+    recording = hr.open_recording(path)
+    assert recording.index["step"].tolist() == list(range(1, 9))
+    assert recording.attributes["complete"]
+
+
+def test_a_refused_fit_leaves_the_store_to_others(tiny, line, path):
+    fit(tiny, line, hr.GradientRecorder(record_freq=1, store=path))
+    described = json.loads(Path(path, "zarr.json").read_text())
+    other = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(7, name="hidden")], name="tiny"
+    )
+    other.compile("sgd", loss="mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1, store=path, resume=True)
+    with pytest.raises(ValueError, match=r"\(1, 3\).*\(1, 7\)"):
+        fit(other, line, recorder)
+    assert json.loads(Path(path, "zarr.json").read_text()) == described
+    fit(tiny, line, hr.GradientRecorder(record_freq=1, store=path, resume=True))
+    assert len(hr.open_recording(path)) == 16
+
+
+@pytest.mark.parametrize("store", ["", 3])
+def test_what_is_no_path_is_refused(store):
+    with pytest.raises(TypeError, match=r"'run\.zarr'.*Received"):
+        hr.GradientRecorder(store=store)
+    with pytest.raises(TypeError, match=r"'run\.zarr'.*Received"):
+        hr.open_recording(store)
+
+
 # Out of a recording.
 
 
