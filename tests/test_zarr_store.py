@@ -235,10 +235,12 @@ def test_killed_at_any_moment_it_opens(tmp_path):
             cwd=ROOT,
         )
         deadline = time.monotonic() + 120
-        while records_at(path) < least and time.monotonic() < deadline:
-            time.sleep(0.2)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        try:
+            while records_at(path) < least and time.monotonic() < deadline:
+                time.sleep(0.2)
+        finally:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
         recording = hr.open_recording(path)
         count = len(recording)
         assert count >= least
