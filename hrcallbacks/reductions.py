@@ -43,17 +43,11 @@ class Reduction:
     of_update = False  # Whether it takes the weights before the update too.
 
     def __init__(self, name, function):
-        if not isinstance(name, str) or not name or "/" in name:
-            raise ValueError(f"Expected name: a word. Received: {name!r}.")
-        if name in NAMED or name == RAW:
-            raise ValueError(
-                f"{name!r} is a reduction of ours; choose another name for your own."
-            )
         if not callable(function):
             raise TypeError(
                 f"Expected function: a callable(tensor). Received: {function!r}."
             )
-        self.name = name
+        self.name = _checked_name(name)
         self._function = function
 
     def in_step(self, ops, tensor):
@@ -133,9 +127,6 @@ class _OfUpdate(_Named):
 
     def in_step(self, ops, tensor, before=None):
         return self._function(ops, tensor, before)
-
-    def on_host(self, array):
-        raise NotImplementedError
 
 
 class _NumPy:
@@ -253,7 +244,7 @@ class Histogram(Reduction):
                 raise ValueError(
                     f"Expected {what}: an int, 1 or more. Received: {value!r}."
                 )
-        super().__init__(name, self._of)
+        self.name = _checked_name(name)
         self.bins = bins
         low = -10 - octaves * (bins // 2)
         exponents = low + octaves * np.arange(bins + 1)
@@ -285,9 +276,6 @@ class Histogram(Reduction):
         place = np.where(np.isinf(x), self.bins + 2, place)
         return np.bincount(place, minlength=self.bins + 3).astype(np.float64)
 
-    def _of(self, tensor):
-        raise NotImplementedError
-
     def spec(self, shape, dtype):
         """Shape and dtype of the counts."""
         return (self.bins + 3,), "float64"
@@ -318,7 +306,7 @@ class Sample(Reduction):
             raise ValueError(f"Expected n: an int, 1 or more. Received: {n!r}.")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"Expected seed: an int from 0. Received: {seed!r}.")
-        super().__init__(name, self._of)
+        self.name = _checked_name(name)
         self.n = n
         self.seed = seed
 
@@ -350,9 +338,6 @@ class Sample(Reduction):
         """The elements."""
         return np.ravel(array)[self.indices(np.size(array))]
 
-    def _of(self, tensor):
-        raise NotImplementedError
-
     def spec(self, shape, dtype):
         """Shape and dtype of the elements."""
         return (min(self.n, math.prod(shape)),), dtype
@@ -360,6 +345,16 @@ class Sample(Reduction):
     def describe(self):
         """What `indices` needs."""
         return {"kind": "Sample", "n": self.n, "seed": self.seed}
+
+
+def _checked_name(name):
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"Expected name: a word. Received: {name!r}.")
+    if name in NAMED or name == RAW:
+        raise ValueError(
+            f"{name!r} is a reduction of ours; choose another name for your own."
+        )
+    return name
 
 
 def names_for(quantity):
