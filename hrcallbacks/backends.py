@@ -153,12 +153,17 @@ class JAX:
     apply = "stateless_apply"
     loose_calls = ("apply", "stateless_apply")
 
+    def __init__(self):
+        # By id, the variables' values as the step that is traced has made them so far.
+        self._state = {}
+
     def as_call(
         self, optimizer, apply, optimizer_variables, grads, trainable_variables
     ):
         """The `Call` that `optimizer.stateless_apply(...)` is."""
         variables = _built_for(optimizer)
-        values = dict(zip(map(id, variables), trainable_variables, strict=True))
+        values = dict(self._state)
+        values.update(zip(map(id, variables), trainable_variables, strict=True))
         state = list(zip(optimizer.variables, optimizer_variables, strict=True))
         with keras.StatelessScope(state_mapping=state):
             scale, rate = _scale(optimizer), _learning_rate(optimizer)
@@ -166,6 +171,8 @@ class JAX:
         def run():
             result = apply(optimizer_variables, grads, trainable_variables)
             values.update(zip(map(id, variables), result[0], strict=True))
+            if self._state:
+                self._state = values
             return result
 
         return Call(
@@ -201,11 +208,14 @@ class JAX:
 
         def step(state, data):
             observation = observe()
-            with observation.active():
-                logs, state = train_step(state, data)
-            values = dict(
-                zip(map(id, model.trainable_variables), state[0], strict=True)
-            )
+            ids = [id(v) for v in model.trainable_variables]
+            self._state = dict(zip(ids, state[0], strict=True))
+            try:
+                with observation.active():
+                    logs, state = train_step(state, data)
+            finally:
+                self._state = {}
+            values = dict(zip(ids, state[0], strict=True))
             return (logs, observation.packed(lambda v: values[id(v)])), state
 
         return step

@@ -413,19 +413,8 @@ def test_gan_with_two_optimizers(critic_updates):
         )
 
 
-WGAN = pytest.param(
-    2,
-    marks=pytest.mark.xfail(
-        BACKEND == "jax",
-        raises=AssertionError,
-        strict=True,
-        reason="idle weights of an earlier call in a step are those of its end",
-    ),
-)
-
-
 @pytest.mark.parametrize("weights_at", ["before", "after"])
-@pytest.mark.parametrize("critic_updates", [1, WGAN])
+@pytest.mark.parametrize("critic_updates", [1, 2])
 def test_gan_replays(critic_updates, weights_at):
     recorder = hr.GradientRecorder(record_freq=1, weights_at=weights_at)
     train_gan(critic_updates, [recorder])
