@@ -34,7 +34,7 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "MATPLOTLIBRC": str(ROOT / "docs" / "hooks" / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "PYTHONPATH": str(ROOT / "examples"),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
 }
 # What TensorFlow's native code says on import, whatever its log level is set to.
 NOTICES = re.compile(
@@ -88,9 +88,10 @@ def fingerprint(script):
     """Changes with whatever a script's output depends on."""
     digest = hashlib.sha256()
     code = [*ROOT.glob("hrcallbacks/**/*.py"), *ROOT.glob("hrcallbacks/data/*")]
-    code += [*ROOT.glob("examples/*.py"), *ROOT.glob("docs/data/*")]
-    code += [Path(__file__), Path(ENVIRONMENT["MATPLOTLIBRC"])]
-    for path in [script, *sorted(code)]:
+    imported = re.findall(r"^(?:from|import) (\w+)", script.read_text(), re.M)
+    code += [ROOT / "examples" / f"{module}.py" for module in imported]
+    code += [*ROOT.glob("docs/data/*"), Path(ENVIRONMENT["MATPLOTLIBRC"])]
+    for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()
     digest.update(str(sorted(f"{p.name} {p.version}" for p in packages)).encode())
