@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
 
+from hrcallbacks import plot
 from hrcallbacks.cadence import at, every, log_spaced
 from hrcallbacks.recording import Recording, open_recording
 from hrcallbacks.reductions import Histogram, Reduction, Sample
@@ -30,6 +31,7 @@ __all__ = [
     "load_published_table",
     "log_spaced",
     "open_recording",
+    "plot",
     "training_data",
 ]
 

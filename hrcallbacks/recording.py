@@ -12,9 +12,10 @@ import pandas as pd
 
 from hrcallbacks import tables
 from hrcallbacks.export import to_parquet, to_xarray
+from hrcallbacks.plot import Plots
 from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import replay
-from hrcallbacks.selection import check_pattern, matches
+from hrcallbacks.selection import choose_paths
 from hrcallbacks.zarr_store import Stored, save
 
 
@@ -319,6 +320,11 @@ class Recording:
         """
         return replay(self)
 
+    @property
+    def plot(self):
+        """The functions of `hrcallbacks.plot` as methods: `recording.plot.loss()`."""
+        return Plots(self)
+
     def save(self, path):
         """Writes the recording to a new Zarr store.
 
@@ -373,28 +379,13 @@ class Recording:
         return raw
 
     def _select(self, variables):
-        paths = self.paths
         if not len(self):
             raise ValueError(
                 "The recording is empty: no step that it was to record was trained. "
                 "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
                 "look at its record_freq."
             )
-        check_pattern(variables)
-        if variables is None:
-            return paths
-        if callable(variables):
-            raise TypeError(
-                "Expected variables: a glob or a list of globs on the paths."
-            )
-        globs = [variables] if isinstance(variables, str) else list(variables)
-        chosen = [p for p in paths if any(matches(p, g) for g in globs)]
-        if not chosen:
-            raise ValueError(
-                f"No recorded variable matches variables={variables!r}. "
-                f"There are: {paths}."
-            )
-        return chosen
+        return choose_paths(self.paths, variables)
 
     def __repr__(self):
         """What was recorded, in a few lines."""

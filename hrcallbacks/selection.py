@@ -117,6 +117,35 @@ def select_variables(variables, trainable):
     }
 
 
+def choose_paths(paths, variables):
+    """Picks among recorded variables.
+
+    Args:
+        paths: The paths there are.
+        variables: None for all, or a glob or list of globs on the paths.
+
+    Returns:
+        A list of paths, in their order.
+
+    Raises:
+        TypeError: If `variables` is of another kind.
+        ValueError: If nothing matches.
+    """
+    check_pattern(variables)
+    if variables is None:
+        return list(paths)
+    if callable(variables):
+        raise TypeError("Expected variables: a glob or a list of globs on the paths.")
+    globs = [variables] if isinstance(variables, str) else list(variables)
+    chosen = [p for p in paths if any(matches(p, g) for g in globs)]
+    if not chosen:
+        raise ValueError(
+            f"No recorded variable matches variables={variables!r}. "
+            f"There are: {list(paths)}."
+        )
+    return chosen
+
+
 def _nothing_matches(pattern, named):
     what = getattr(pattern, "__qualname__", repr(pattern))
     few = list(named)[:_MOST_NAMED]

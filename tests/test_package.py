@@ -20,6 +20,7 @@ LAYERS = [
     "packing",
     "backends",
     "recording",
+    "plot",
     "zarr_store",
     "storage",
     "replay",
@@ -31,6 +32,17 @@ LAYERS = [
     "backprop",
     "vizier",
     "stars",
+]
+PLOT_LAYERS = [
+    "__init__",
+    "accessor",
+    "network",
+    "picture",
+    "trajectories",
+    "curves",
+    "lines",
+    "source",
+    "style",
 ]
 
 
@@ -47,29 +59,47 @@ def test_unknown_name_is_an_attribute_error():
 
 def test_imports_go_one_way():
     package = Path(hr.__file__).parent
-    assert {path.stem for path in package.glob("*.py")} == set(LAYERS)
+    assert modules_of(package) == set(LAYERS)
     for position, module in enumerate(LAYERS):
-        tree = ast.parse((package / f"{module}.py").read_text())
-        imported = {
-            name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom) and node.module
-            for name in imports_of(node)
-        }
-        assert imported <= set(LAYERS[position + 1 :]), module
+        lower = set(LAYERS[position + 1 :])
+        if (package / module).is_dir():
+            for path in (package / module).glob("*.py"):
+                assert imported_from("hrcallbacks", path) <= {module, *lower}, path
+        else:
+            path = package / f"{module}.py"
+            assert imported_from("hrcallbacks", path) <= lower, path
 
 
-def imports_of(node):
-    if node.module == "hrcallbacks":
-        return [alias.name for alias in node.names]
-    if node.module.startswith("hrcallbacks."):
-        return [node.module.split(".")[1]]
-    return []
+def test_imports_in_plot_go_one_way():
+    package = Path(hr.__file__).parent / "plot"
+    assert modules_of(package) == set(PLOT_LAYERS)
+    for position, module in enumerate(PLOT_LAYERS):
+        path = package / f"{module}.py"
+        imported = imported_from("hrcallbacks.plot", path)
+        assert imported <= set(PLOT_LAYERS[position + 1 :]), path
+
+
+def modules_of(package):
+    inner = {path.parent.name for path in package.glob("*/__init__.py")}
+    return inner | {path.stem for path in package.glob("*.py")}
+
+
+def imported_from(package, path):
+    """Modules directly in `package` that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.module == package:
+            found |= {alias.name for alias in node.names}
+        elif node.module and node.module.startswith(f"{package}."):
+            found.add(node.module.removeprefix(f"{package}.").split(".")[0])
+    return found
 
 
 def test_reading_needs_no_keras():
     script = (
-        "import sys; sys.modules['keras'] = None\n"
+        "import sys; sys.modules['keras'] = sys.modules['matplotlib'] = None\n"
         "import hrcallbacks as hr\n"
         "import hrcallbacks.backprop\n"
         "hr.training_data(); hr.Recording; hr.load_published_table(0.1)\n"

@@ -1,0 +1,23 @@
+"""Pictures of a recording, made with Matplotlib (extra: `plot`).
+
+Each function takes a recording, in memory or opened from a store, and is also a method:
+`hr.plot.loss(recording)` is `recording.plot.loss()`. Text and background have the
+colours that Matplotlib is set to; the colours of the data can be told apart by the
+colour-blind, and read on light and on dark.
+"""
+
+from hrcallbacks.plot.accessor import Plots
+from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
+from hrcallbacks.plot.network import network
+from hrcallbacks.plot.style import theme
+from hrcallbacks.plot.trajectories import trajectories
+
+__all__ = [
+    "Plots",
+    "gradient_flow",
+    "loss",
+    "network",
+    "theme",
+    "trajectories",
+    "update_ratio",
+]

@@ -1,0 +1,100 @@
+"""A small dense network as a picture of nodes and links: which can be drawn."""
+
+import itertools
+
+import numpy as np
+
+from hrcallbacks.plot import source
+from hrcallbacks.plot.picture import Chain, Picture
+
+_MOST_UNITS = 16
+_MOST_WEIGHTS = 200
+_MOST_VALUES = 40
+
+
+def network(recording, *, record=-1, values=False, ax=None):
+    """The nodes and links of a small dense network at one record.
+
+    A link's colour is its weight's sign, its width the weight's magnitude. A triangle
+    on it is the gradient: upwards where it is positive, its area the magnitude. Both
+    are relative to the largest of the whole recording, so that records can be compared.
+    The ring of a node is its bias. A hidden unit is grey where all the gradients of its
+    incoming and outgoing weights and of its bias are exactly zero in this record.
+
+    Args:
+        recording: A `Recording` of all raw weights of a chain of dense layers, and of
+            their raw gradients if those are to be shown.
+        record: Which record: 0 is the first, -1 the last.
+        values: Whether weights and gradients are written beside the links.
+        ax: Axes to draw on; None for those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError: If it is no recording.
+        ValueError: If the recording is empty, its model is no chain of dense layers,
+            weights were not recorded, it has more than 16 units in a layer or more than
+            200 weights (40 with `values`), or there is no such record.
+        ImportError: If Matplotlib is not installed.
+    """
+    picture = picture_of(recording, values=values, ax=ax)
+    picture.show(record)
+    return picture.ax
+
+
+def picture_of(recording, *, values, ax):
+    """The picture of a recording, of no record yet; arguments as of `network`."""
+    chain = dense_chain(source.checked(recording))
+    count = sum(a * b for a, b in chain.pairs)
+    if values and count > _MOST_VALUES:
+        raise ValueError(
+            f"values=True would write {2 * count} numbers over each other: up to "
+            f"{_MOST_VALUES} weights have room for theirs, and this model has {count}. "
+            "recording.to_frame(names='symbol') has the numbers."
+        )
+    return Picture(recording, chain, values=values, ax=ax)
+
+
+def dense_chain(recording):
+    """The dense layers of a recording's model.
+
+    Raises:
+        ValueError: If it is none of such, too large to draw, or was not recorded.
+    """
+    shapes = dict(recording.attributes["variables"])
+    kernels = [path for path, shape in shapes.items() if len(shape) == 2]
+    if not source.is_dense(recording):
+        other = next((p for p in shapes if p not in kernels), None)
+        raise _refused(f"This model has {other!r} of shape {tuple(shapes[other])}.")
+    for above, below in itertools.pairwise(kernels):
+        if shapes[above][1] != shapes[below][0]:
+            raise _refused(
+                f"In this model {above!r} gives {shapes[above][1]} numbers, and "
+                f"{below!r} takes {shapes[below][0]}."
+            )
+    sizes = [shapes[kernels[0]][0], *(shapes[path][1] for path in kernels)]
+    weights = sum(int(np.prod(shapes[path])) for path in kernels)
+    if max(sizes) > _MOST_UNITS or weights > _MOST_WEIGHTS:
+        raise _refused(
+            f"This model has layers of {sizes} units and {weights:,} weights; up to "
+            f"{_MOST_UNITS} units a layer and {_MOST_WEIGHTS} weights can be drawn."
+        )
+    missing = [path for path in kernels if path not in recording.weights]
+    if missing:
+        raise ValueError(
+            "The network is drawn from all its weights, and those of "
+            f"{missing} were not recorded. Record GradientRecorder(weights='raw'), of "
+            "all variables."
+        )
+    biases = [f"{source.layer_of(path)}/bias" for path in kernels]
+    biases = [b if b in recording.weights else None for b in biases]
+    return Chain(kernels, biases, sizes)
+
+
+def _refused(why):
+    return ValueError(
+        f"The picture is of a small chain of dense layers. {why} See "
+        "hr.plot.gradient_flow(recording), hr.plot.heatmap(recording, variables=...), "
+        "hr.plot.histograms(recording)."
+    )

@@ -1,0 +1,189 @@
+"""Each weight and each gradient over time."""
+
+import numpy as np
+
+from hrcallbacks.plot import source, style
+
+_MOST_PANELS = 12
+# So many elements have a line each.
+_MOST_LINES = 12
+_MARK = "NaN, inf"
+_QUANTILES = ((0, 1, 0.12), (0.05, 0.95, 0.25), (0.25, 0.75, 0.45))
+
+
+def trajectories(recording, *, variables=None, axes=None):
+    """Weights over time, and their gradients below them, a column for each variable.
+
+    A variable of up to 12 elements has a line for each: in a dense network under the
+    symbols of the published tables, `w^1_3` and so on, elsewhere under its indices.
+    A larger one has its median, and bands of the middle half, the middle nine tenths,
+    and all of its elements. NaN and infinities are marked at the upper edge.
+
+    Args:
+        recording: A `Recording` of raw gradients or weights, or of an `hr.Sample` of
+            them.
+        variables: A glob or list of globs on the paths; None for all.
+        axes: Axes to draw on, of shape `(rows, variables)`; None for those of a new
+            figure.
+
+    Returns:
+        An array of axes, of shape `(2, variables)`: weights, gradients. If only
+        one of them was recorded, `(1, variables)`.
+
+    Raises:
+        TypeError: If it is no recording.
+        ValueError: If the recording is empty or neither was recorded, nothing matches
+            `variables`, they are more than 12, or `axes` are not as many as needed.
+        ImportError: If Matplotlib is not installed.
+    """
+    source.checked(recording)
+    rows = {
+        quantity: source.raw_paths(recording, quantity, variables)
+        for quantity in ("weights", "gradients")
+    }
+    rows = {quantity: found for quantity, found in rows.items() if found}
+    paths = [p for p in recording.paths if any(p in found for found in rows.values())]
+    _check(recording, paths, variables)
+    wide = {1: 1, 2: 2, 4: 2}.get(len(paths), 3)
+    bands = -(-len(paths) // wide)
+    panels, new = style.new_grid(
+        axes,
+        (len(rows), len(paths)),
+        size=(7, (2.1 * len(rows) + 0.4) * bands),
+        columns=wide,
+    )
+    names = source.short_names(paths)
+    entries = {}
+    for column, path in enumerate(paths):
+        for row, (quantity, found) in enumerate(rows.items()):
+            ax = panels[row, column]
+            drawn = _panel(
+                ax, recording, quantity, path, found.get(path), most=12 // wide
+            )
+            entries[path] = _merged(entries.get(path, []), drawn)
+            label = quantity[:-1].capitalize()
+            style.finish(ax, ylabel=label if column % wide == 0 or not new else None)
+        panels[-1, column].set_xlabel(source.time_axis(recording)[1])
+    columns = 12 // wide
+    for start in range(0, len(paths), wide):
+        band = paths[start : start + wide]
+        tallest = max(_legend_shape(entries[path], columns)[1] for path in band)
+        for ax, path in zip(panels[0, start:], band, strict=False):
+            ax.set_title(names[path], pad=6 + 14 * tallest, fontsize="medium")
+            _legend(ax, entries[path], columns)
+    if new:
+        panels[0, 0].figure.align_ylabels(panels[:, ::wide])
+    return panels
+
+
+def _check(recording, paths, variables):
+    if not paths:
+        raise ValueError(
+            "Trajectories are drawn of single elements, and none was recorded of "
+            f"variables={variables!r}. Of the gradients there is "
+            f"{source.recorded_of(recording, 'gradients')}, of the weights "
+            f"{source.recorded_of(recording, 'weights')}. Record 'raw' or hr.Sample(n) "
+            "of them, or see hr.plot.gradient_flow and hr.plot.histograms."
+        )
+    if len(paths) > _MOST_PANELS:
+        raise ValueError(
+            f"Trajectories of {len(paths)} variables would be {len(paths)} columns, "
+            f"and {_MOST_PANELS} can be read. Choose some, such as variables="
+            f"{paths[0]!r}, or see hr.plot.gradient_flow(recording) for all."
+        )
+
+
+def _merged(above, below):
+    """Entries of a legend for both rows: those below differ by their marks alone."""
+    known = {entry.get_label() for entry in above}
+    marks = [e for e in below if e.get_label() == _MARK and _MARK not in known]
+    return [*above, *marks] if above else below
+
+
+def _panel(ax, recording, quantity, path, found, *, most):
+    """Draws one variable's weights or gradients; returns entries for a legend."""
+    x, _ = source.time_axis(recording)
+    style.time_ticks(ax, x, most=most)
+    if found is None:
+        style.note(ax, f"{quantity} not recorded")
+        return []
+    values = np.asarray(found[0], np.float64).reshape(len(recording), -1)
+    finite = np.where(np.isfinite(values), values, np.nan)
+    if values.shape[1] <= _MOST_LINES:
+        labels = source.element_labels(recording, path, quantity, found[1])
+        entries = _lines(ax, x, finite, labels)
+    else:
+        entries = _bands(ax, x, finite)
+    _zero_line(ax)
+    style.plain_ticks(ax)
+    bad = ~np.isfinite(values)
+    color = style.ink()
+    style.mark_edge(ax, x, bad.any(axis=1), edge="top", marker="x", color=color)
+    if bad.all():
+        style.note(ax, "NaN or infinite\nin all records")
+    return entries + ([style.mark_entry("x", _MARK)] if bad.any() else [])
+
+
+def _lines(ax, x, values, labels):
+    look = style.points(len(x)) | {"markersize": 2.5, "linewidth": 1.2}
+    return [
+        ax.plot(x, values[:, n], label=label, **style.line_style(n), **look)[0]
+        for n, label in enumerate(labels)
+    ]
+
+
+def _bands(ax, x, values):
+    """The median, and bands about it."""
+    color = style.PALETTE[0]
+    quantiles = sorted({q for low, high, _ in _QUANTILES for q in (low, high)} | {0.5})
+    curves = dict(zip(quantiles, _quantiles(values, quantiles), strict=True))
+    entries = ax.plot(
+        x, curves[0.5], color=color, label="median", **style.points(len(x))
+    )
+    for low, high, alpha in _QUANTILES:
+        band = ax.fill_between(
+            x, curves[low], curves[high], color=color, alpha=alpha, linewidth=0
+        )
+        share = round(100 * (high - low))
+        band.set_label("all" if share == 100 else f"{share} %")
+        entries.append(band)
+    return entries
+
+
+def _quantiles(values, quantiles):
+    """Quantiles of each row's numbers; NaN where a row has none."""
+    found = np.full((len(quantiles), len(values)), np.nan)
+    some = np.isfinite(values).any(axis=1)
+    if some.any():
+        found[:, some] = np.nanquantile(values[some], quantiles, axis=1)
+    return found
+
+
+def _zero_line(ax):
+    low, high = ax.get_ylim()
+    if low < 0 < high:
+        ax.axhline(0, color=style.ink(), alpha=0.4, linewidth=0.8, zorder=1)
+
+
+def _legend_shape(entries, columns):
+    """Columns and rows of a legend."""
+    columns = max(1, min(columns, len(entries)))
+    return columns, -(-len(entries) // columns)
+
+
+def _legend(ax, entries, columns):
+    """A legend between the title and the panel, where it covers no line."""
+    if entries:
+        ax.legend(
+            handles=entries,
+            ncols=_legend_shape(entries, columns)[0],
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            borderaxespad=0.2,
+            frameon=False,
+            fontsize="small",
+            handlelength=1.0,
+            handletextpad=0.3,
+            columnspacing=0.7,
+            labelspacing=0.2,
+        )
