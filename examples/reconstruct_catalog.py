@@ -31,6 +31,7 @@ import pandas as pd
 
 import hrcallbacks as hr
 from hrcallbacks.backprop import adam_step_size
+from hrcallbacks.progress import progress
 
 DATA = Path(hr.__file__).parent / "data"
 STARS = 10_000
@@ -325,11 +326,11 @@ def fit_population(tables):
         `theta` for `population`.
     """
     theta = np.zeros(2 * TERMS)
-    for _ in range(10):
+    for _ in progress(range(10), of="Meeting the tables", unit="step"):
         theta = improve(theta, tables)
     shares = population_moments(theta).segments[0]
     counts = np.diff(np.round(STARS * np.cumsum(shares)), prepend=0)
-    for _ in range(5):
+    for _ in progress(range(5), of="Rounding to whole stars", unit="step"):
         theta = improve(theta, tables, counts)
     return theta
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from hrcallbacks import tables
+from hrcallbacks.progress import progress
 
 # Rows of a Parquet row group, and about what is in memory at a time.
 _ROWS = 1_000_000
@@ -84,6 +85,7 @@ def to_parquet(recording, path, paths):
     size = sum(math.prod(shapes[p]) for p in paths)
     block = max(1, _ROWS // max(size, 1))
     writer = None
+    bar = progress(of=f"Writing {path}", unit="record", total=len(recording))
     try:
         for start in range(0, len(recording), block):
             records = slice(start, min(start + block, len(recording)))
@@ -92,7 +94,9 @@ def to_parquet(recording, path, paths):
             if writer is None:
                 writer = pq.ParquetWriter(path, rows.schema)
             writer.write_table(rows)
+            bar.update(records.stop - start)
     finally:
+        bar.close()
         if writer is not None:
             writer.close()
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from hrcallbacks.progress import progress
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -60,9 +62,10 @@ def replay(recording):
             says what is missing.
     """
     errors = []
-    for part in _parts(recording):
-        _warn_of_sparse(part)
-        errors += _replay_part(recording, part)
+    with progress(of="Replaying", unit="record", total=len(recording)) as bar:
+        for part in _parts(recording):
+            _warn_of_sparse(part)
+            errors += _replay_part(recording, part, bar)
     frame = pd.DataFrame(errors, index=pd.Index(recording.index["step"], name="step"))
     return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
 
@@ -118,7 +121,7 @@ def _check(recording, fit):
             )
 
 
-def _replay_part(recording, part):
+def _replay_part(recording, part, bar):
     import keras
 
     variables = {
@@ -139,6 +142,7 @@ def _replay_part(recording, part):
             after = _errors(keras, recording, record, variables)
             is_before = recording.attributes["weights_at"] == "before"
             errors.append(before if is_before else after)
+            bar.update()
     return errors
 
 

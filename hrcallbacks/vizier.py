@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hrcallbacks.progress import elapsed
 from hrcallbacks.stars import COLUMNS, checked_stars, load_catalog, require_columns
 
 _INSTEAD = (
@@ -102,7 +103,11 @@ def _query_vizier(rows, timeout, server):
     asked = f"VizieR at {server} (catalogue I/345)"
     try:
         # astroquery would keep broken answers too and hand them out for a week.
-        with cache_conf.set_temp("cache_active", False), warnings.catch_warnings():
+        with (
+            cache_conf.set_temp("cache_active", False),
+            warnings.catch_warnings(),
+            elapsed(f"Asking {asked} for {rows:,} stars"),
+        ):
             # It would only warn of a broken table, and parse it once more, leniently.
             warnings.filterwarnings("error", message="VOTABLE parsing raised")
             # Made at run time, by a decorator of astroquery's.

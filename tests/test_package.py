@@ -32,6 +32,7 @@ LAYERS = [
     "backprop",
     "vizier",
     "stars",
+    "progress",
 ]
 PLOT_LAYERS = [
     "__init__",
