@@ -4,16 +4,15 @@ import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING
 
-from hrcallbacks import plot
-from hrcallbacks.cadence import at, every, log_spaced
-from hrcallbacks.recording import Recording, open_recording
-from hrcallbacks.reductions import Histogram, Reduction, Sample
-from hrcallbacks.stars import load_catalog, load_published_table, training_data
-from hrcallbacks.vizier import download_catalog
-
 if TYPE_CHECKING:
+    from hrcallbacks import plot
+    from hrcallbacks.cadence import at, every, log_spaced
     from hrcallbacks.metrics import MeanOutput
     from hrcallbacks.recorder import GradientRecorder
+    from hrcallbacks.recording import Recording, open_recording
+    from hrcallbacks.reductions import Histogram, Reduction, Sample
+    from hrcallbacks.stars import load_catalog, load_published_table, training_data
+    from hrcallbacks.vizier import download_catalog
 
 __version__ = importlib.metadata.version("hrcallbacks")
 
@@ -35,17 +34,32 @@ __all__ = [
     "training_data",
 ]
 
-# Imported when first used: reading a recording, or the stars, needs no Keras backend.
-_NEEDS_KERAS = {
-    "GradientRecorder": "hrcallbacks.recorder",
-    "MeanOutput": "hrcallbacks.metrics",
+# Imported when first used: reading a recording, or the stars, needs no Keras backend,
+# and the shell's --help not even pandas.
+_MODULES = {
+    "GradientRecorder": "recorder",
+    "Histogram": "reductions",
+    "MeanOutput": "metrics",
+    "Recording": "recording",
+    "Reduction": "reductions",
+    "Sample": "reductions",
+    "at": "cadence",
+    "download_catalog": "vizier",
+    "every": "cadence",
+    "load_catalog": "stars",
+    "load_published_table": "stars",
+    "log_spaced": "cadence",
+    "open_recording": "recording",
+    "plot": "plot",
+    "training_data": "stars",
 }
 
 
 def __getattr__(name):
-    if name not in _NEEDS_KERAS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_NEEDS_KERAS[name]), name)
+    module = importlib.import_module(f"hrcallbacks.{_MODULES[name]}")
+    return module if name == _MODULES[name] else getattr(module, name)
 
 
 def __dir__():

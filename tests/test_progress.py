@@ -8,6 +8,7 @@ import threading
 import pytest
 import tqdm
 
+import hrcallbacks as hr
 from hrcallbacks.progress import elapsed, progress
 
 
@@ -81,3 +82,17 @@ def test_a_server_that_fails_ends_the_clock(monkeypatch, seconds):
     with pytest.raises(ConnectionError), elapsed("Asking VizieR"):
         raise ConnectionError
     assert threading.active_count() == threads
+
+
+def test_replay_and_parquet_show_their_progress(
+    tiny, line, tmp_path, monkeypatch, seconds
+):
+    recorder = hr.GradientRecorder(record_freq=1)
+    tiny.fit(*line, batch_size=10, verbose=0, callbacks=[recorder])
+    seconds(2)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    recorder.recording.replay()
+    recorder.recording.to_parquet(tmp_path / "run.parquet")
+    assert "Replaying: 100%" in terminal.getvalue()
+    assert f"Writing {tmp_path / 'run.parquet'}: 100%" in terminal.getvalue()
