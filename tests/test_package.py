@@ -10,6 +10,8 @@ import hrcallbacks as hr
 
 # From top to bottom: a module imports only those that stand below it.
 LAYERS = [
+    "__main__",
+    "cli",
     "__init__",
     "recorder",
     "metrics",
@@ -21,6 +23,8 @@ LAYERS = [
     "backends",
     "recording",
     "plot",
+    "summary",
+    "typeset",
     "zarr_store",
     "storage",
     "replay",
