@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from pathlib import Path
 
 import hrcallbacks

@@ -13,6 +13,7 @@ import pandas as pd
 from hrcallbacks import tables
 from hrcallbacks.export import to_parquet, to_xarray
 from hrcallbacks.plot import Plots
+from hrcallbacks.progress import progress
 from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import replay
 from hrcallbacks.selection import choose_paths
@@ -207,7 +208,7 @@ class Recording:
         raw = self.arrays(quantity)
         named = NAMED.get(reduction)
         columns = {}
-        for path in self.paths:
+        for path in progress(self.paths, of=f"Reading {quantity}", unit="variable"):
             if path in recorded:
                 columns[path] = np.asarray(recorded[path])
             elif named is not None and not named.of_update and path in raw:

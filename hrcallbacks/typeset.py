@@ -119,11 +119,12 @@ def _blocks(frame):
 
 def _tabular(block):
     try:
-        styler = block.style
+        from pandas.io.formats.style import Styler
     except ImportError as error:
         raise _missing("Jinja2", error) from error
     return (
-        styler.hide(axis="index")
+        Styler(block)
+        .hide(axis="index")
         .format(_latex_cell, escape="latex")
         .format_index(_latex_header, escape="latex", axis="columns")
         .set_table_styles(_RULES)

@@ -1,0 +1,149 @@
+"""Tables as text: what is read back, and what LaTeX makes of it."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hrcallbacks as hr
+from hrcallbacks.typeset import page_layout, write_table
+
+
+def text_of(frame, form, **options):
+    file = io.StringIO()
+    write_table(frame, file, form=form, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def published():
+    """A published table, with the columns that a recording has beside it."""
+    table = hr.load_published_table(0.1)
+    table.insert(0, "step", table["epoch"])
+    table.insert(2, "batch", 1)
+    table.insert(3, "learning_rate", 0.1)
+    return table
+
+
+@pytest.fixture
+def awkward():
+    return pd.DataFrame(
+        {
+            "step": [1, 2],
+            "path": ["my_layer#2/a&b%c$d", r"~^\{}<x>|y"],
+            "a_b#&%$~^\\{}<>|": [1.5, -2e-9],
+            "w^10_123": np.float32([np.nan, -np.inf]),
+        }
+    )
+
+
+def test_csv_gives_every_float_back():
+    floats = np.float32([0.1, 1 / 3, 1e-45, 3.4e38, -0.0, np.nan, np.inf])
+    frame = pd.DataFrame({"step": range(7), "a": floats, "b": 1e-9 * np.pi})
+    read = pd.read_csv(io.StringIO(text_of(frame, "csv")))
+    pd.testing.assert_frame_equal(
+        read, frame.astype({"a": "float64"}), check_exact=True
+    )
+    np.testing.assert_array_equal(np.signbit(read["a"]), np.signbit(floats))
+
+
+def test_page_layout_has_the_published_columns(published):
+    expected = hr.load_published_table(0.1)
+    pd.testing.assert_frame_equal(page_layout(published), expected)
+    several = published.assign(epoch=[1] * 5 + [2] * 5, learning_rate=np.arange(10.0))
+    assert [*page_layout(several)][:4] == ["step", "learning_rate", "output", "loss"]
+
+
+def cells(tabular):
+    rows = [row for row in tabular.splitlines() if row.endswith(r"\\")]
+    return [row.removesuffix(r" \\").split(" & ") for row in rows]
+
+
+def test_latex_has_the_published_numbers_in_blocks_of_a_page(published):
+    expected = hr.load_published_table(0.1)
+    text = text_of(page_layout(published), "latex")
+    found = {}
+    blocks = re.findall(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, re.S)
+    assert len(blocks) == 5
+    for block in blocks:
+        head, *rows = cells(block)
+        assert head[0] == "epoch"
+        for name, column in zip(head, zip(*rows, strict=True), strict=True):
+            found[name] = [float(cell.strip("$")) for cell in column]
+    assert [*found][:5] == ["epoch", "output", "loss", "$w^1_1$", "$g^1_1$"]
+    np.testing.assert_array_equal(pd.DataFrame(found), expected)
+
+
+def test_long_tables_go_on_below():
+    frame = pd.DataFrame({"step": range(1, 101), "x": 0.5})
+    blocks = text_of(frame, "latex").split(r"\begin{tabular}")[1:]
+    steps = [row[0] for block in blocks for row in cells(block)[1:]]
+    assert steps == [str(step) for step in range(1, 101)]
+    assert len(blocks) == 3
+
+
+def test_small_numbers_are_not_printed_as_zero():
+    frame = pd.DataFrame({"step": [1, 2, 3, 4], "x": [0.0, 4e-7, 6e-7, -12345678.0]})
+    column = [row[1] for row in cells(text_of(frame, "latex"))[1:]]
+    assert column == [
+        "0.000000",
+        r"$4.000\times10^{-7}$",
+        "0.000001",
+        r"$-1.235\times10^{7}$",
+    ]
+
+
+def test_markdown_reads_back(published):
+    rows = text_of(page_layout(published), "markdown").splitlines()
+    split = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert split[0][:4] == ["epoch", "output", "loss", "$w^1_1$"]
+    assert set("".join(split[1])) == {"-", ":"}
+    np.testing.assert_array_equal(
+        np.array(split[2:], float), hr.load_published_table(0.1)
+    )
+
+
+def test_markdown_keeps_pipes_in_their_cells(awkward):
+    head, _, *rows = text_of(awkward, "markdown").splitlines()
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in (head, *rows)] == [5, 5, 5]
+    assert "$w^{10}_{123}$" in head
+    assert "-2.000e-09" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "form"), [("jinja2", "latex"), ("tabulate", "markdown")]
+)
+def test_what_is_missing_is_named(monkeypatch, awkward, module, form):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "pandas.io.formats.style", False)
+    with pytest.raises(ImportError, match=r'pip install "hrcallbacks\[tables\]"'):
+        text_of(awkward, form)
+
+
+def compiled(text, folder):
+    """What pdflatex says of a document."""
+    if not shutil.which("pdflatex"):
+        pytest.skip("needs pdflatex (Debian: texlive-latex-base)")
+    (folder / "table.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
+
+
+def test_the_published_layout_compiles_and_fits_on_a_page(tmp_path, published):
+    said = compiled(text_of(page_layout(published), "latex", standalone=True), tmp_path)
+    assert "Overfull" not in said
+    assert "(1 page," in said
+
+
+def test_any_name_compiles(tmp_path, awkward):
+    said = compiled(text_of(awkward, "latex", standalone=True), tmp_path)
+    assert "Missing character" not in said
