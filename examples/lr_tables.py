@@ -18,7 +18,7 @@
 # weight and gradient, and the two tables that come out are compared with the
 # published ones, number by number.
 
-# %%
+# %% tags=["setup"]
 import argparse
 import os
 import shutil
@@ -31,6 +31,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Silences its notice.
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import hrcallbacks as hr
 
@@ -53,25 +54,15 @@ parser.add_argument(
     help="where to save the loss curves when there is no display "
     "(default: %(default)s)",
 )
+in_notebook = "ipykernel" in sys.modules
 # In a notebook the command line is the kernel's, not ours.
-arguments = parser.parse_args([] if "ipykernel" in sys.modules else None)
+arguments = parser.parse_args([] if in_notebook else None)
 
-# %% [markdown]
-# ## The data
-#
-# The bundled catalogue is *reconstructed*: 10,000 synthetic stars, solved from the
-# published tables so that training on them gives these tables again. No telescope saw
-# them. `x` is the logarithm of the luminosity, scaled to run from 0 to 1; `y` is the
-# logarithm of the effective temperature in kelvin. Both are shuffled with seed 1453.
-
-# %%
 try:
     catalog = hr.load_catalog(arguments.catalog)
-    x, y = hr.training_data(catalog, seed=1453)
 except (OSError, ValueError) as error:
-    if "ipykernel" in sys.modules:
-        raise
     parser.error(f"{error} Or leave out --catalog.")
+source = arguments.catalog or "bundled (reconstructed)"
 
 screen = plt.get_backend().lower() != "agg"  # What Matplotlib takes without a display.
 if not screen:
@@ -83,7 +74,41 @@ if not screen:
             f"one ({error.strerror})"
         )
 
-print(f"{len(x):,} stars, {arguments.catalog or 'bundled (reconstructed)'}")
+
+def show(table):
+    """Shows a table: in the notebook, or printed as wide as the terminal is."""
+    if in_notebook:
+        display(table)  # noqa: F821 - IPython's.
+        return
+    # In the header's corner, above the rows.
+    table = table.rename_axis(None).rename_axis(table.index.name, axis=1)
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(table.to_string(float_format="%.6f", line_width=width))
+
+
+def show_figure(name):
+    """Shows the figure, or says in which file it is where there is no display."""
+    if screen:
+        plt.show()
+        return
+    path = arguments.pictures / f"{name}.png"
+    plt.savefig(path, dpi=150)
+    plt.close()
+    print(f"\nNo display here: the {name.replace('_', ' ')} are in {path}")
+
+
+# %% [markdown]
+# ## The data
+#
+# The bundled catalogue is *reconstructed*: 10,000 synthetic stars, solved from the
+# published tables so that training on them gives these tables again. No telescope saw
+# them. `x` is the logarithm of the luminosity, scaled to run from 0 to 1; `y` is the
+# logarithm of the effective temperature in kelvin. Both are shuffled with seed 1453.
+
+# %%
+x, y = hr.training_data(catalog, seed=1453)
+
+print(f"{len(x):,} stars, {source}")
 print(f"mean of y = log10 T: {y.mean():.4f}, a temperature of {10 ** y.mean():.0f} K")
 
 # %% [markdown]
@@ -103,6 +128,7 @@ model = keras.Sequential(
     ]
 )
 clones = {rate: keras.models.clone_model(model) for rate in (0.1, 0.3)}
+initial_weights = {rate: clone.get_weights() for rate, clone in clones.items()}
 
 
 # %% [markdown]
@@ -146,23 +172,16 @@ recordings[0.1]
 def published_layout(rate):
     """The recording with the columns of the published table."""
     columns = hr.load_published_table(rate).columns
-    return recordings[rate].to_frame(names="symbol")[columns]
-
-
-def deviations(rate):
-    """Ours minus published, epochs by quantities."""
-    published = hr.load_published_table(rate).set_index("epoch")
-    return published_layout(rate).set_index("epoch") - published
+    return recordings[rate].to_frame(names="symbol")[columns].set_index("epoch")
 
 
 def report(rate):
-    """Prints a table and how far it lies from the published one."""
-    table = published_layout(rate).set_index("epoch").rename_axis(None)
-    width = shutil.get_terminal_size((100, 24)).columns
-    table.columns.name = "epoch"  # In the header's corner, above the epochs.
+    """Shows a table, and how far it lies from the published one."""
     print(f"\nLearning rate {rate}\n")
-    print(table.to_string(float_format="%.6f", line_width=width))
-    difference = deviations(rate).to_numpy()
+    table = published_layout(rate)
+    show(table)
+    published = hr.load_published_table(rate).set_index("epoch")
+    difference = (table - published).to_numpy()
     print(
         f"\nDeviation from the published table, {difference.size} numbers: "
         f"largest {np.abs(difference).max():.1e}, "
@@ -172,6 +191,7 @@ def report(rate):
         print("Other stars than the bundled ones: they need not give that table.")
 
 
+# %%
 report(0.1)
 
 # %%
@@ -179,6 +199,9 @@ report(0.3)
 
 
 # %% [markdown]
+# The published numbers have six decimals. What is left is the difference between
+# training in float32 here and there, and rounding in the published tables.
+#
 # ## The loss
 #
 # Does it fall? The recorded losses say.
@@ -198,9 +221,10 @@ for rate in recordings:
     print(describe_loss(rate))
 
 # %%
-# Figure: Loss over the ten epochs, recorded and published, at both learning rates. At
-# 0.1 it falls in each epoch; at 0.3 it falls to epoch 3, rises, falls and rises again.
-figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+# Figure: Loss over the ten epochs, recorded as a line and published as circles on it,
+# at both learning rates. At 0.1 it falls in each epoch; at 0.3 it falls to epoch 3,
+# rises, falls to epoch 8 and rises again.
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharey=True)
 for ax, (rate, recording) in zip(axes, recordings.items(), strict=True):
     published = hr.load_published_table(rate)
     ax.plot("epoch", "loss", data=recording.index, label="recorded")
@@ -210,10 +234,74 @@ for ax, (rate, recording) in zip(axes, recordings.items(), strict=True):
     ax.grid(alpha=0.3)
 axes[0].set_ylabel("Mean squared error of log10 T")
 axes[0].legend(frameon=False)
+show_figure("loss_curves")
 
-if not screen:
-    path = arguments.pictures / "loss_curves.png"
-    figure.savefig(path, dpi=150)
-    print(f"\nNo display here: the loss curves are in {path}")
-else:
-    plt.show()
+# %% [markdown]
+# The output starts near zero, and all targets lie near 3.67. So at first every gradient
+# pulls the output up, and Adam takes steps of about the learning rate. At 0.3 the
+# output has come up to the targets after three epochs, and Adam's average of past
+# gradients carries it on beyond them.
+
+# %% [markdown]
+# ## Weights and gradients over the epochs
+
+# %%
+# Figure: Weights above, gradients below, of each kernel at learning rate 0.1. Units 1
+# and 5 grow steadily; units 2 and 3 coast once their gradients are zero; units 4 and 6
+# stay where they began.
+hr.plot.trajectories(recordings[0.1], variables="*/kernel")
+show_figure("trajectories_at_0.1")
+
+# %%
+# Figure: The same at learning rate 0.3. Units 4 and 5 rise to epoch 4, and their
+# gradients change sign there; units 1, 3 and 6 stay where they began.
+hr.plot.trajectories(recordings[0.3], variables="*/kernel")
+show_figure("trajectories_at_0.3")
+
+# %% [markdown]
+# ## Dead units
+#
+# Some lines are flat. A hidden unit $i$ gives $\max(0, w_i x + b_i)$, and a star's $x$
+# lies between 0 and 1. Where $w_i x + b_i$ is negative for every star, the unit gives 0
+# and its gradients, incoming and outgoing, are exactly 0: it is *dead*. Gradient descent
+# cannot revive it; only what Adam still carries moves its weights for a while.
+
+
+# %%
+def dead_units(rate):
+    """Which hidden units have no gradient, from when on, and why."""
+    recording = recordings[rate]
+    incoming = recording.gradients["hidden/kernel"].reshape(-1, 6)
+    outgoing = recording.gradients["output/kernel"].reshape(-1, 6)
+    # Before the first epoch, and after each.
+    w, b = (
+        np.vstack([np.ravel(first), recording.weights[path].reshape(-1, 6)])
+        for first, path in zip(
+            initial_weights[rate], ("hidden/kernel", "hidden/bias"), strict=False
+        )
+    )
+    for unit in range(6):
+        alive = np.flatnonzero(incoming[:, unit] != 0)
+        alive = np.union1d(alive, np.flatnonzero(outgoing[:, unit] != 0))
+        end = int(alive.max()) + 1 if alive.size else 0
+        if end < len(recording):
+            yield {
+                "learning rate": rate,
+                "unit": unit + 1,
+                "no gradient from epoch": end + 1,
+                "w x + b at x = 0": b[end, unit],
+                "w x + b at x = 1": w[end, unit] + b[end, unit],
+            }
+
+
+dead = pd.DataFrame([unit for rate in recordings for unit in dead_units(rate)])
+show(dead.set_index("unit"))
+
+# %% [markdown]
+# Both ends are negative, or zero at the faintest star, so every star is on the dead
+# side. Some units were born there: with biases of zero and $x \ge 0$, a negative
+# initial weight is enough. Others were pushed there by the first steps.
+#
+# Two questions are left: is it the learning rate that makes the loss rise, or are it
+# the other starting weights? And at which rate does it begin? See
+# [The same start, and the smallest rate that fails](learning-rates.ipynb).
