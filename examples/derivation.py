@@ -217,7 +217,8 @@ print(d_b1)
 print(np.heaviside(z, 1.0))
 
 # %% [markdown]
-# `hrcallbacks.backprop` holds these equations for many stars at once. It gives the same:
+# `hrcallbacks.backprop` holds these equations for many stars at once, and gives the
+# same:
 
 # %%
 derived = backprop.backpropagate(model.get_weights(), [x], [y], heaviside_at_zero=1.0)
@@ -257,12 +258,13 @@ names = [f"w1_{i}" for i in range(1, 7)] + [f"b1_{i}" for i in range(1, 7)]
 names += [f"w2_{i}" for i in range(1, 7)] + ["b2"]
 
 comparison = pd.DataFrame({"by hand": by_hand, "recorded": recorded}, index=names)
+comparison += 0.0  # Makes 0 of -0.
 comparison["recorded / by hand"] = comparison["recorded"] / comparison["by hand"]
 comparison
 
 # %% [markdown]
 # Zeros agree, and every other gradient is recorded twice as large (NaN stands for 0
-# divided by 0). That is the first of three places where the derivation and Keras differ.
+# divided by 0). That is the first of three places where derivation and Keras differ.
 
 # %% [markdown]
 # ## Where the derivation and Keras differ
@@ -279,8 +281,8 @@ error = np.abs(recorded - 2 * by_hand).max()
 print(f"recorded - 2 x by hand, largest difference: {error:.1e}")
 
 # %% [markdown]
-# **The kink.** Equation [(12)](#eq-12) sets $H(0) = 1$; TensorFlow, JAX and PyTorch take
-# 0. That matters only where some $z_i$ is exactly 0. It happens once: biases start
+# **The kink.** Equation [(12)](#eq-12) sets $H(0) = 1$; TensorFlow, JAX and PyTorch
+# take 0. That matters only where some $z_i$ is exactly 0. It does happen: biases start
 # at zero, so for the faintest star, whose $x$ is 0, every $z_i$ is 0.
 
 # %%
@@ -293,16 +295,16 @@ equation_11 = backprop.backpropagate(
 pd.DataFrame(
     {
         "equation (11), H(0) = 1": equation_11.d_b1[0],
-        "recorded, H(0) = 0": at_kink.gradients["hidden/bias"][0],
+        "recorded, H(0) = 0": at_kink.gradients["hidden/bias"][0] + 0.0,
     },
     index=pd.RangeIndex(1, 7, name="unit"),
 )
 
 # %% [markdown]
-# **Before and after.** A row of the published tables, and a record of the recorder, holds
-# the gradient at the weights *before* the step, and the weights *after* it. Adam's first
-# step has the size of the learning rate, whatever the gradient's size: only its sign
-# counts.
+# **Before and after.** A row of the published tables, and a record of the recorder,
+# holds the gradient at the weights *before* the step, and the weights *after* it.
+# Adam's first step has the size of the learning rate, whatever the gradient's size:
+# only its sign counts.
 
 # %%
 before = recorded_step(x, y, weights_at="before").weights["hidden/kernel"][0]
@@ -311,7 +313,7 @@ after = recording.weights["hidden/kernel"][0]
 pd.DataFrame(
     {
         "before": np.ravel(before),
-        "gradient": np.ravel(recording.gradients["hidden/kernel"][0]),
+        "gradient": np.ravel(recording.gradients["hidden/kernel"][0]) + 0.0,
         "after": np.ravel(after),
         "after - before": np.ravel(after - before),
     },

@@ -103,8 +103,8 @@ plt.show()
 #
 # ## The smallest rate that fails
 #
-# `backprop.train` repeats such a run from equations (1) to (12) and Adam, in NumPy; that
-# is quick enough for many rates. Each is 2 % above the one before, from 0.05 on.
+# `backprop.train` repeats such a run from equations (1) to (12) and Adam, in NumPy,
+# quickly enough for many rates. Each is 2 % above the one before, from 0.05 on.
 
 
 # %%

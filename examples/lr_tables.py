@@ -78,7 +78,8 @@ if not screen:
 def show(table):
     """Shows a table: in the notebook, or printed as wide as the terminal is."""
     if in_notebook:
-        display(table)  # noqa: F821 - IPython's.
+        with pd.option_context("display.max_columns", None, "display.precision", 6):
+            display(table)  # noqa: F821 - IPython's.
         return
     # In the header's corner, above the rows.
     table = table.rename_axis(None).rename_axis(table.index.name, axis=1)
@@ -262,9 +263,9 @@ show_figure("trajectories_at_0.3")
 # ## Dead units
 #
 # Some lines are flat. A hidden unit $i$ gives $\max(0, w_i x + b_i)$, and a star's $x$
-# lies between 0 and 1. Where $w_i x + b_i$ is negative for every star, the unit gives 0
-# and its gradients, incoming and outgoing, are exactly 0: it is *dead*. Gradient descent
-# cannot revive it; only what Adam still carries moves its weights for a while.
+# lies between 0 and 1. Where $w_i x + b_i$ is negative for every star, the unit gives
+# 0 and its gradients, incoming and outgoing, are exactly 0: it is *dead*. Gradient
+# descent cannot revive it; only what Adam still carries moves its weights for a while.
 
 
 # %%

@@ -5,9 +5,11 @@ own in each page. Here their cells are put in the elements that the theme styles
 that these can go; links are checked and resolved as MkDocs does in Markdown pages.
 """
 
+import base64
 import copy
 import logging
 import posixpath
+import re
 from urllib.parse import urldefrag
 
 from bs4 import BeautifulSoup
@@ -16,6 +18,9 @@ from mkdocs.structure.toc import get_toc
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
+
+# Drawings that mkdocs-jupyter has put into images, where no style of the page reaches.
+_EMBEDDED = re.compile(r'<img [^>]*?"data:image/svg\+xml;base64,([^"]+)"[^>]*>')
 
 log = logging.getLogger("mkdocs.hooks.notebook_html")
 
@@ -32,7 +37,7 @@ def on_page_content(content, page, files, **_):
         body.extend(code(cell) if "jp-CodeCell" in cell["class"] else prose(cell))
     page.toc = get_toc(name_headings(body))
     link(body, page, files)
-    return str(body)
+    return _EMBEDDED.sub(lambda match: base64.b64decode(match[1]).decode(), str(body))
 
 
 def prose(cell):
@@ -50,6 +55,8 @@ def code(cell):
         parts.append(parsed(as_highlighted(source.get_text().strip("\n"))))
         if "celltag_setup" in cell["class"]:
             parts = [folded(parts.pop(), "Imports and options")]
+        elif "celltag_picture" in cell["class"]:
+            parts = []
     for output in cell.select(".jp-OutputArea-output"):
         parts.append(as_output(output))
     return parts
@@ -74,8 +81,10 @@ def as_output(output):
         style.decompose()
     for table in output.select("table"):
         del table["border"]
+    for size in output.select("table.dataframe + p"):  # "10 rows x 26 columns"
+        size.decompose()
     frame = parsed('<div class="output" tabindex="0"></div>')
-    if output.select_one("svg"):
+    if output.select_one("img"):
         frame["class"] = ["output", "figure"]
         del frame["tabindex"]
     frame.extend(copy.copy(child) for child in list(output.contents))

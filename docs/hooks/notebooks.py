@@ -122,6 +122,7 @@ def execute(script):
         book,
         timeout=SECONDS,
         kernel_name="python3",
+        coalesce_streams=True,
         resources={"metadata": {"path": str(ROOT)}},
         extra_arguments=["--Application.log_level=ERROR"],
     )
