@@ -178,7 +178,8 @@ def published_layout(rate):
 
 def report(rate):
     """Shows a table, and how far it lies from the published one."""
-    print(f"\nLearning rate {rate}\n")
+    if not in_notebook:
+        print(f"\nLearning rate {rate}\n")
     table = published_layout(rate)
     show(table)
     published = hr.load_published_table(rate).set_index("epoch")
@@ -192,8 +193,14 @@ def report(rate):
         print("Other stars than the bundled ones: they need not give that table.")
 
 
+# %% [markdown]
+# ### Learning rate 0.1
+
 # %%
 report(0.1)
+
+# %% [markdown]
+# ### Learning rate 0.3
 
 # %%
 report(0.3)

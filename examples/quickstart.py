@@ -95,8 +95,8 @@ hr.plot.gradient_flow(recording)
 plt.show()
 
 # %% [markdown]
-# Was that really what trained the model? Given to the same optimizer again, the recorded
-# gradients make the recorded weights:
+# Was that really what trained the model? Given to the same optimizer again, the
+# recorded gradients make the recorded weights:
 
 # %%
 recording.replay()
@@ -108,8 +108,8 @@ recording.replay()
 #   each computed for a star and checked against `fit`; then
 #   [two tables](tutorials/tables.ipynb) of every weight and gradient, reproduced.
 # - **Training fails?** [Find out why](how-to/diagnose.ipynb).
-# - **A large model, a long run?** [Reductions and stores](how-to/large_models.ipynb), and
-#   [what recording costs](explanation/cost.ipynb).
+# - **A large model, a long run?** [Reductions and stores](how-to/large_models.ipynb),
+#   and [what recording costs](explanation/cost.ipynb).
 # - **What is it that is recorded?**
 #   [Which gradient](explanation/which_gradient.ipynb), and
 #   [why observing changes nothing](explanation/unchanged.ipynb).

@@ -44,6 +44,9 @@ def prose(cell):
     """What a Markdown cell shows."""
     for anchor in cell.select(".anchor-link"):
         anchor.decompose()
+    for block in cell.select(".highlight > pre"):
+        block.string = block.get_text()  # Without the colours of another theme.
+        block.string.wrap(parsed("<code></code>"))
     return list(cell.select_one(".jp-RenderedMarkdown").contents)
 
 
