@@ -45,8 +45,9 @@ def prose(cell):
     for anchor in cell.select(".anchor-link"):
         anchor.decompose()
     for block in cell.select(".highlight > pre"):
-        block.string = block.get_text()  # Without the colours of another theme.
-        block.string.wrap(parsed("<code></code>"))
+        text = parsed("<code></code>")
+        text.extend(list(block.contents))
+        block.append(text)
     return list(cell.select_one(".jp-RenderedMarkdown").contents)
 
 

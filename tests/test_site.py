@@ -1,0 +1,282 @@
+"""The documentation site, built and read in a real browser."""
+
+import functools
+import http.server
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import numpy as np
+import pytest
+
+import hrcallbacks as hr
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium")
+PACKAGES = ("mkdocs", "mkdocs_jupyter", "playwright", "axe_playwright_python")
+MISSING = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+pytestmark = [
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"needs the extra site-test: {MISSING} are not installed"
+    ),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
+]
+
+WIDE, NARROW = 1280, 390
+SCHEMES = ("light", "dark")
+PAGE_BYTES = 1_500_000
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    folder = tmp_path_factory.mktemp("site")
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    """Paths of all pages, below the site's folder."""
+    found = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    found.remove("404.html")
+    assert len(found) > 20
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    """Address of a server of the site on this machine."""
+    handler = functools.partial(_Quiet, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        """Says nothing."""
+
+
+class Reader:
+    """A browser's page that notes what went wrong and what was loaded."""
+
+    def __init__(self, browser, *, scheme="light", width=WIDE):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme
+        )
+        self.page = self.context.new_page()
+        self.faults, self.requests, self.bytes = [], [], 0
+        self.page.on("requestfailed", lambda r: self.faults.append(f"failed {r.url}"))
+        self.page.on("pageerror", lambda error: self.faults.append(f"error {error}"))
+        self.page.on("console", self._hear)
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.on("response", self._weigh)
+
+    def _hear(self, message):
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.type} {message.text}")
+
+    def _weigh(self, response):
+        self.bytes += int(response.headers.get("content-length", 0))
+        if response.status >= 400:
+            self.faults.append(f"{response.status} {response.url}")
+
+    def read(self, address):
+        self.faults.clear()
+        self.requests.clear()
+        self.bytes = 0
+        self.page.goto(address)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+def test_pages_load_from_a_server_and_ask_nothing_of_others(
+    site, pages, browser, server
+):
+    with Reader(browser) as reader:
+        for path in pages:
+            reader.read(f"{server}/{path}")
+            assert reader.faults == [], path
+            outside = [
+                r for r in reader.requests if not r.startswith((server, "data:"))
+            ]
+            assert outside == [], path
+            assert 0 < reader.bytes < PAGE_BYTES, (path, reader.bytes)
+
+
+def test_pages_load_as_files_and_ask_nothing_of_others(site, pages, browser):
+    with Reader(browser) as reader:
+        for path in pages:
+            reader.read(f"{site.as_uri()}/{path}")
+            assert reader.faults == [], path
+            scheme = f"{site.as_uri()}/", "data:", "blob:", "about:"
+            outside = [r for r in reader.requests if not r.startswith(scheme)]
+            assert outside == [], path
+
+
+def test_the_twelve_equations_are_numbered(site, browser):
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/tutorials/derivation.html")
+        numbers = page.locator(".equation-number").all_inner_texts()
+        assert numbers == [f"({n})" for n in range(1, 13)]
+        for n in range(1, 13):
+            formula = page.locator(f"#eq-{n} math")
+            assert formula.count() == 1
+            box = formula.bounding_box()
+            assert box["width"] > 40
+            assert box["height"] > 10
+        # The font that came with the site, not whatever the system has.
+        assert page.evaluate("document.fonts.check('16px \"Latin Modern Math\"')")
+        assert page.locator("text=/\\\\(frac|partial|hat)/").count() == 0
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_the_tables_have_all_columns_and_the_published_numbers(site, browser, rate):
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/tutorials/tables.html")
+        heading = page.locator(f"h3:has-text('Learning rate {rate}')")
+        table = heading.locator("xpath=following::table[1]")
+        columns = table.locator("thead tr").first.locator("th").all_inner_texts()
+        published = hr.load_published_table(rate)
+        assert columns[1:] == list(published)[1:]
+        rows = table.locator("tbody tr").all()
+        numbers = [[float(c) for c in r.locator("td").all_inner_texts()] for r in rows]
+        epochs = [int(r.locator("th").inner_text()) for r in rows]
+        assert epochs == list(published["epoch"])
+        np.testing.assert_allclose(numbers, published.iloc[:, 1:], atol=1e-5, rtol=0)
+
+
+def test_search_finds_a_word_without_a_server(site, browser):
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/index.html")
+        page.keyboard.press("/")
+        page.keyboard.type("Heaviside")
+        found = page.locator(".md-search-result__item a")
+        found.first.wait_for()
+        assert "Heaviside".lower() in found.first.inner_text().lower()
+        assert reader.faults == []
+
+
+def test_the_toggle_makes_the_page_dark(site, browser):
+    background = "getComputedStyle(document.body).backgroundColor"
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/index.html")
+        light = page.evaluate(background)
+        page.locator("label[title='Switch to dark mode']").click()
+        dark = page.evaluate(background)
+        brightness = [sum(map(int, re.findall(r"\d+", c)[:3])) for c in (light, dark)]
+        assert brightness[0] > 700
+        assert brightness[1] < 200
+        figure = page.locator("figure svg, .figure svg").first
+        text = figure.evaluate("e => getComputedStyle(e).color")
+        assert sum(map(int, re.findall(r"\d+", text)[:3])) > 500
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_overflows_a_phone(site, pages, browser, scheme):
+    with Reader(browser, width=NARROW, scheme=scheme) as reader:
+        for path in pages:
+            page = reader.read(f"{site.as_uri()}/{path}")
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= NARROW, path
+
+
+def test_wide_tables_scroll_inside_a_phones_page(site, browser):
+    with Reader(browser, width=NARROW) as reader:
+        page = reader.read(f"{site.as_uri()}/tutorials/tables.html")
+        frame = page.locator(".output:has(table.dataframe)").nth(1)
+        inside, shown = frame.evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert inside > 2 * shown
+        frame.evaluate("e => { e.scrollLeft = 300 }")
+        assert frame.evaluate("e => e.scrollLeft") == 300
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_no_serious_violation(site, pages, browser, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    axe = Axe()
+    with Reader(browser, scheme=scheme) as reader:
+        for path in pages:
+            page = reader.read(f"{site.as_uri()}/{path}")
+            found = axe.run(page).response["violations"]
+            serious = [
+                (v["id"], [node["html"][:200] for node in v["nodes"][:3]])
+                for v in found
+                if v["impact"] in ("serious", "critical")
+            ]
+            assert serious == [], path
+
+
+def test_figures_have_alt_texts_and_headings_are_in_order(site, pages, browser):
+    figures = 0
+    with Reader(browser) as reader:
+        for path in pages:
+            page = reader.read(f"{site.as_uri()}/{path}")
+            article = page.locator("article")
+            for figure in article.locator("svg[role=img], img").all():
+                text = figure.get_attribute("aria-label") or figure.get_attribute("alt")
+                assert len(text or "") > 20, (path, text)
+                figures += 1
+            unnamed = article.locator(".output svg:not([role=img])").count()
+            assert unnamed == 0, path
+            levels = article.locator("h1, h2, h3, h4, h5").evaluate_all(
+                "all => all.map(e => Number(e.tagName[1]))"
+            )
+            assert levels.count(1) == 1, path
+            steps = np.diff(levels)
+            assert (steps <= 1).all(), (path, levels)
+    assert figures > 10
+
+
+def test_links_within_the_site_lead_somewhere(site, pages, browser):
+    anchors, links = {}, []
+    with Reader(browser) as reader:
+        for path in pages:
+            page = reader.read(f"{site.as_uri()}/{path}")
+            ids = page.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+            anchors[path] = set(ids)
+            hrefs = page.locator("a[href]").evaluate_all("all => all.map(e => e.href)")
+            links += [(path, href) for href in hrefs]
+    for path, href in links:
+        address, anchor = urldefrag(href)
+        if not address.startswith("file:"):
+            continue
+        target = Path(unquote(urlsplit(address).path)).relative_to(site).as_posix()
+        target = f"{target}/index.html".removeprefix("./") if target == "." else target
+        assert (site / target).is_file(), (path, href)
+        if anchor and target in anchors:
+            assert unquote(anchor) in anchors[target], (path, href)
