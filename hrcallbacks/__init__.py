@@ -5,7 +5,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hrcallbacks import plot
+    from hrcallbacks import diagnose, plot
     from hrcallbacks.cadence import at, every, log_spaced
     from hrcallbacks.metrics import MeanOutput
     from hrcallbacks.recorder import GradientRecorder
@@ -24,6 +24,7 @@ __all__ = [
     "Reduction",
     "Sample",
     "at",
+    "diagnose",
     "download_catalog",
     "every",
     "load_catalog",
@@ -44,6 +45,7 @@ _MODULES = {
     "Reduction": "reductions",
     "Sample": "reductions",
     "at": "cadence",
+    "diagnose": "diagnose",
     "download_catalog": "vizier",
     "every": "cadence",
     "load_catalog": "stars",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks import tables
+from hrcallbacks.diagnose import diagnose
 from hrcallbacks.export import to_parquet, to_xarray
 from hrcallbacks.plot import Plots
 from hrcallbacks.progress import progress
@@ -320,6 +321,17 @@ class Recording:
                 and gradients and weights of all variables.
         """
         return replay(self)
+
+    def diagnose(self, rules=None):
+        """What is wrong with this run, in words: see `hrcallbacks.diagnose.diagnose`.
+
+        Args:
+            rules: None for all of `hr.diagnose.RULES`, or those to ask: names or rules.
+
+        Returns:
+            `hrcallbacks.diagnose.Findings`, a DataFrame that prints as text.
+        """
+        return diagnose(self, rules)
 
     @property
     def plot(self):

@@ -27,6 +27,7 @@ LAYERS = [
     "typeset",
     "zarr_store",
     "storage",
+    "diagnose",
     "replay",
     "export",
     "tables",
@@ -38,17 +39,33 @@ LAYERS = [
     "stars",
     "progress",
 ]
-PLOT_LAYERS = [
-    "__init__",
-    "accessor",
-    "network",
-    "picture",
-    "trajectories",
-    "curves",
-    "lines",
-    "source",
-    "style",
-]
+PACKAGES = {
+    "diagnose": [
+        "__init__",
+        "diagnosis",
+        "unit_rules",
+        "idle_rules",
+        "gradient_rules",
+        "outlier_rules",
+        "training_rules",
+        "rules",
+        "units",
+        "survey",
+        "tracks",
+        "findings",
+    ],
+    "plot": [
+        "__init__",
+        "accessor",
+        "network",
+        "picture",
+        "trajectories",
+        "curves",
+        "lines",
+        "source",
+        "style",
+    ],
+}
 
 
 def test_every_public_name_is_there_and_documented():
@@ -75,13 +92,15 @@ def test_imports_go_one_way():
             assert imported_from("hrcallbacks", path) <= lower, path
 
 
-def test_imports_in_plot_go_one_way():
-    package = Path(hr.__file__).parent / "plot"
-    assert modules_of(package) == set(PLOT_LAYERS)
-    for position, module in enumerate(PLOT_LAYERS):
+@pytest.mark.parametrize("name", PACKAGES)
+def test_imports_inside_a_package_go_one_way(name):
+    package = Path(hr.__file__).parent / name
+    layers = PACKAGES[name]
+    assert modules_of(package) == set(layers)
+    for position, module in enumerate(layers):
         path = package / f"{module}.py"
-        imported = imported_from("hrcallbacks.plot", path)
-        assert imported <= set(PLOT_LAYERS[position + 1 :]), path
+        imported = imported_from(f"hrcallbacks.{name}", path)
+        assert imported <= set(layers[position + 1 :]), path
 
 
 def modules_of(package):

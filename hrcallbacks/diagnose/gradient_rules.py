@@ -1,0 +1,140 @@
+"""Rules about the size of gradients: vanishing, exploding."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+
+@dataclass(frozen=True)
+class Vanishing(Rule):
+    """Layers whose gradient is far smaller than that of the layers behind them.
+
+    Compared is the root mean square of a kernel's gradient with the largest among
+    the kernels that come later in the model. Exact zeros do not count: other rules
+    look for those.
+
+    Args:
+        ratio: It vanishes below this.
+        severe_ratio: And severely below this.
+        share: In such a share of the records.
+        min_records: So many records it needs.
+    """
+
+    name: ClassVar[str] = "vanishing"
+    ratio: float = 1e-4
+    severe_ratio: float = 1e-6
+    share: float = 0.5
+    min_records: int = 3
+
+    def look(self, survey):
+        """See the class."""
+        survey.need(self.min_records)
+        for path, ratios, later in _against_later(survey):
+            small = (ratios < self.ratio) & (ratios > 0)
+            if small.sum() < self.share * np.isfinite(ratios).sum() or not small.any():
+                continue
+            typical = np.median(ratios[small])
+            yield self.found(
+                "severe" if typical < self.severe_ratio else "warning",
+                f"its gradient (rms per element) is {typical:.1e} of that of {later}, "
+                f"the largest behind it, in {small.sum():,} of {len(ratios):,} records",
+                "ReLU-like activations with He initialization in place of sigmoid or "
+                "tanh, batch or layer normalization, residual connections, fewer "
+                "layers.",
+                path=path,
+                step=survey.steps[np.argmax(small)],
+            )
+
+
+@dataclass(frozen=True)
+class Exploding(Rule):
+    """Gradients that grow beyond all that was seen, or from layer to layer.
+
+    In time: the norm of a variable's gradient against the largest norm of all gradients
+    together in the first records. From layer to layer: the root mean square of a
+    kernel's gradient against that of the model's last kernel.
+
+    Args:
+        factor: It explodes above so many times the norm of the start.
+        ratio: Or where a kernel's gradient is so many times that of the last kernel.
+        share: The latter in such a share of the records.
+        start: How many records the start is.
+        min_records: So many records it needs.
+    """
+
+    name: ClassVar[str] = "exploding"
+    factor: float = 100.0
+    ratio: float = 1e4
+    share: float = 0.5
+    start: int = 5
+    min_records: int = 3
+
+    _advice: ClassVar[str] = (
+        "clipnorm=1.0 in the optimizer, a lower learning rate, a warm-up, smaller "
+        "initial weights, inputs and targets of mean 0 and deviation 1."
+    )
+
+    def look(self, survey):
+        """See the class."""
+        survey.need(self.min_records)
+        norms = survey.norms()
+        yield from self._in_time(survey, norms)
+        rms = survey.rms()
+        behind = next(reversed(rms), None)
+        for path in list(rms)[:-1]:
+            with np.errstate(all="ignore"):
+                ratios = np.where(rms[behind] > 0, rms[path] / rms[behind], np.nan)
+            large = ratios > self.ratio
+            if large.sum() < self.share * np.isfinite(ratios).sum() or not large.any():
+                continue
+            yield self.found(
+                "warning",
+                f"its gradient (rms per element) is {np.median(ratios[large]):.1e} "
+                f"times that of {behind}, the last kernel, in {large.sum():,} of "
+                f"{len(ratios):,} records",
+                self._advice,
+                path=path,
+                step=survey.steps[np.argmax(large)],
+            )
+
+    def _in_time(self, survey, norms):
+        total = survey.total_norms()
+        start = total[: min(self.start, len(total) - 1)]
+        start = start[np.isfinite(start)]
+        if not len(start) or not start.max() > 0:
+            return
+        for path, norm in norms.items():
+            large = norm > self.factor * start.max()
+            if not large.any():
+                continue
+            first, highest = np.argmax(large), norm[np.isfinite(norm)].max(initial=0)
+            lasting = large[-1] or not np.isfinite(norm[-1])
+            yield self.found(
+                "severe" if lasting else "warning",
+                f"its gradient's norm is {norm[first]:.3g} at {survey.when(first)}, "
+                f"{norm[first] / start.max():,.0f} times the largest of all gradients "
+                f"together in the first {len(start)} records ({start.max():.3g})"
+                + (f"; at most {highest:.3g}" if highest > norm[first] else ""),
+                self._advice,
+                path=path,
+                step=survey.steps[first],
+            )
+
+
+def _against_later(survey):
+    """Path, ratio of its rms gradient to the largest behind it, and whose that is."""
+    rms = survey.rms()
+    paths = list(rms)
+    if len(paths) < 2:
+        raise CannotLook("gradients of fewer than two kernels were recorded")
+    for number, path in enumerate(paths[:-1]):
+        later = np.vstack([rms[p] for p in paths[number + 1 :]])
+        finite = np.isfinite(later)
+        largest = np.where(finite, later, 0).max(axis=0)
+        which = np.where(finite, later, 0).max(axis=1).argmax()
+        with np.errstate(all="ignore"):
+            ratios = np.where(largest > 0, rms[path] / largest, np.nan)
+        yield path, ratios, paths[number + 1 + which]

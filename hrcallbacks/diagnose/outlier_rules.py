@@ -1,0 +1,162 @@
+"""Rules about what sticks out: NaN, infinity, a single batch."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+
+@dataclass(frozen=True)
+class NotFinite(Rule):
+    """NaN or infinity in gradients, weights or the loss, with the first step and path.
+
+    Looks at whatever was recorded: raw tensors, `"nonfinite"`, or a norm, which is not
+    finite either. A loss that is NaN in every record is not known, and says nothing.
+    Under a `LossScaleOptimizer` steps with such gradients are skipped: a note, unless
+    the last record has them.
+    """
+
+    name: ClassVar[str] = "nan"
+
+    def look(self, survey):
+        """See the class."""
+        bad = {
+            "gradients": _bad(survey, "gradients"),
+            "weights": _bad(survey, "weights"),
+        }
+        loss = survey.recording.index["loss"].to_numpy(np.float64)
+        if not any(bad.values()) and np.isnan(loss).all():
+            raise CannotLook(
+                "neither raw tensors, nor 'nonfinite', nor norms, nor the loss were "
+                f"recorded; {survey.there_are}"
+            )
+        for quantity, rows in bad.items():
+            yield from self._of(survey, quantity, rows)
+        wrong = ~np.isfinite(loss)
+        if wrong.any() and not np.isnan(loss).all():
+            first = int(np.argmax(wrong))
+            yield self._found(survey, f"the loss is {loss[first]}", wrong, first, None)
+
+    def _of(self, survey, quantity, rows):
+        firsts = {p: int(np.argmax(bad)) for p, bad in rows.items() if bad.any()}
+        for first in sorted(set(firsts.values())):
+            paths = [p for p, n in firsts.items() if n == first]
+            if len(paths) == len(rows) > 1:  # One finding for the whole model.
+                anywhere = np.any([rows[p] for p in paths], axis=0)
+                what = f"the {quantity} of every variable have NaN or infinity"
+                yield self._found(survey, what, anywhere, first, None)
+                continue
+            for path in paths:
+                what = f"{quantity} have NaN or infinity"
+                yield self._found(survey, what, rows[path], first, path)
+
+    def _found(self, survey, what, bad, first, path):
+        skipped = _is_scaled(survey.recording.attributes.get("optimizer"))
+        harmless = skipped and not bad[-1]
+        advice = (
+            "a lower learning rate and clipnorm=1.0; and see whether the data hold "
+            "NaN, and whether a logarithm, root or quotient is taken of what may be 0."
+        )
+        return self.found(
+            "note" if harmless else "severe",
+            f"{what} from {survey.when(first)} on, in {bad.sum():,} of "
+            f"{len(bad):,} records"
+            + (". The optimizer scales the loss and skips such steps" * harmless),
+            "nothing, as long as such steps are few." if harmless else advice,
+            path=path,
+            step=survey.steps[first],
+        )
+
+
+@dataclass(frozen=True)
+class OneBatch(Rule):
+    """A batch whose gradient outweighs those of its neighbours by far.
+
+    Compared is the norm of all gradients together with the largest among the records
+    just before and just after it. That is a note, for noise has such tails, unless it
+    is the same batch of the epoch over and over.
+
+    Args:
+        factor: So many times as large as each neighbour.
+        neighbours: How many on each side.
+        min_epochs: The same batch in so many epochs, and half of those recorded, is a
+            warning.
+    """
+
+    name: ClassVar[str] = "one_batch"
+    factor: float = 10.0
+    neighbours: int = 5
+    min_epochs: int = 3
+
+    def look(self, survey):
+        """See the class."""
+        batches = survey.recording.index["batch"].to_numpy()
+        if batches.max() == 1:
+            raise CannotLook("each epoch is a single batch")
+        if survey.recording.attributes.get("epoch_gradient") == "mean":
+            raise CannotLook("gradients are means over an epoch's batches")
+        survey.need(2 * self.neighbours + 1)
+        total = survey.total_norms()
+        spikes = self._spikes(total)
+        often = max(self.min_epochs, len(np.unique(survey.epochs)) / 2)
+        numbers, counts = np.unique(batches[spikes], return_counts=True)
+        again = numbers[counts >= often]
+        for batch in again:
+            records = spikes[batches[spikes] == batch]
+            said = f"; so in {len(records)} epochs"
+            yield self._found(survey, total, records[0], "warning", said)
+        single = spikes[~np.isin(batches[spikes], again)]
+        if len(single):
+            said = f"; such are {len(single):,} of {len(total):,} records"
+            largest = single[np.argmax(total[single])]
+            yield self._found(survey, total, largest, "note", said)
+
+    def _found(self, survey, total, record, severity, said):
+        batch = int(survey.recording.index["batch"].iloc[record])
+        times = total[record] / max(self._around(total, record))
+        return self.found(
+            severity,
+            f"batch {batch:,}: the norm of all gradients is {total[record]:.3g} at "
+            f"{survey.when(record)}, {times:,.0f} times the largest of the "
+            f"{2 * self.neighbours} records around it{said}",
+            "clipnorm=1.0, a robust loss (Huber), shuffling, larger batches; and see "
+            "whether that batch has outliers or wrong labels.",
+            step=survey.steps[record],
+        )
+
+    def _spikes(self, total):
+        inner = range(self.neighbours, len(total) - self.neighbours)
+        high = [n for n in inner if self._is_spike(total, n)]
+        return np.array(high, int)
+
+    def _is_spike(self, total, number):
+        around = self._around(total, number)
+        return np.isfinite(total[number]) and total[number] > self.factor * max(around)
+
+    def _around(self, total, number):
+        width = self.neighbours
+        before = total[number - width : number]
+        return *before, *total[number + 1 : number + 1 + width]
+
+
+def _bad(survey, quantity):
+    """Dict from path to an array of bool: which records are not finite."""
+    found = {}
+    for path in survey.recording.paths:
+        there = survey.has_gradient(path)
+        there = there if quantity == "gradients" else np.ones(len(survey), bool)
+        counts = survey.numbers(quantity, "nonfinite").get(path)
+        norms = survey.numbers(quantity, "norm").get(path)
+        if counts is not None:
+            found[path] = there & (counts > 0)
+        elif track := survey.track(quantity, path):
+            found[path] = track.nonfinite & there
+        elif norms is not None:
+            found[path] = there & ~np.isfinite(norms)
+    return found
+
+
+def _is_scaled(optimizer):
+    return "LossScale" in str((optimizer or {}).get("class_name"))

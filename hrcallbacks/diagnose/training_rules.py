@@ -1,0 +1,180 @@
+"""Rules about how training goes: the loss, the size of updates."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+
+@dataclass(frozen=True)
+class LossRises(Rule):
+    """A loss that rises from a low point by more than noise: the rate may be too high.
+
+    With one batch an epoch a loss has no noise of batches, and is taken as it is;
+    otherwise its median over a window. A rise counts if it takes two records or more,
+    lifts the loss by `rise` of its low, undoes `undone_share` of what it had fallen,
+    and is above the noise: nine in ten of the window's losses at the high point lie
+    above nine in ten of those at the low. Of noisy losses in fewer records than
+    three windows, only those count of which the last third lie above ten times the
+    first. Each fit is looked at by itself.
+
+    Args:
+        rise: By how much of the low point's own size the loss must rise.
+        undone_share: How much of its fall from the start the rise must undo.
+        noise: How many standard deviations of what the window leaves out.
+        window: Records that a median takes, at least; and a tenth of a long run.
+        min_records: So many records it needs.
+    """
+
+    name: ClassVar[str] = "loss_rises"
+    rise: float = 0.5
+    undone_share: float = 0.05
+    noise: float = 4.0
+    window: int = 10
+    min_records: int = 4
+
+    def look(self, survey):
+        """See the class."""
+        losses = survey.recording.index["loss"].to_numpy(np.float64)
+        if np.isnan(losses).all():
+            raise CannotLook("the loss was not recorded")
+        survey.need(self.min_records)
+        noisy = survey.recording.index["batch"].max() > 1
+        for records in survey.fits:
+            numbers = np.arange(len(survey))[records]
+            numbers = numbers[np.isfinite(losses[records])]
+            if len(numbers) >= self.min_records:
+                yield from self._of_fit(survey, losses, numbers, noisy)
+
+    def _of_fit(self, survey, losses, numbers, noisy):
+        short = noisy and len(numbers) < 3 * self.window
+        width = max(self.window, len(numbers) // 10) if noisy and not short else 1
+        windows = np.lib.stride_tricks.sliding_window_view(losses[numbers], width)
+        below, smooth, above = np.quantile(windows, [0.1, 0.5, 0.9], axis=1)
+        numbers = numbers[width - 1 :]
+        rest = losses[numbers] - smooth
+        deviation = 1.4826 * np.median(np.abs(rest - np.median(rest)))
+        rises = self._rises(smooth, self.noise * deviation)
+        rises = [r for r in rises if width == 1 or below[r[2]] > above[r[0]]]
+        if not rises or (short and not _multiplied(smooth)):
+            return
+        low, first, high = rises[0]
+        again = f"; {len(rises)} such rises in all" if len(rises) > 1 else ""
+        diverged = smooth[-1] - smooth[0] > self.rise * abs(smooth[0])
+        what = f"the median loss of {width} records" if width > 1 else "the loss"
+        yield self.found(
+            "severe" if diverged else "warning",
+            f"{what} rises after {survey.when(numbers[low])}, from {smooth[low]:.3g} "
+            f"to {smooth[high]:.3g} at {survey.when(numbers[high])}{again}",
+            "a lower learning rate (a third, say), or one that decays; clipnorm=1.0.",
+            step=survey.steps[numbers[first]],
+        )
+
+    def _rises(self, loss, noise):
+        """Low point, first record above it and high point of each rise."""
+        found = []
+        low = high = 0
+        for n in range(1, len(loss)):
+            if self._counts(loss, low, high, noise) and loss[n] < loss[high]:
+                found.append((low, low + 1, high))
+                low = high = n
+            elif loss[n] <= loss[low]:
+                low = high = n
+            elif loss[n] > loss[high]:
+                high = n
+        if self._counts(loss, low, high, noise):
+            found.append((low, low + 1, high))
+        return found
+
+    def _counts(self, loss, low, high, noise):
+        risen = loss[high] - loss[low]
+        fallen = loss[: low + 1].max() - loss[low]
+        return high - low >= 2 and risen > max(
+            self.rise * abs(loss[low]), self.undone_share * fallen, noise
+        )
+
+
+@dataclass(frozen=True)
+class UpdateSize(Rule):
+    """Updates far too large or too small for the weights that they change.
+
+    Compared is the norm of a step's update with that of the weights before it, by
+    kernel, at the median over the records; 1e-3 is a usual value. It needs
+    `"update_ratio"` of weights, or raw weights of consecutive steps.
+
+    Args:
+        large: Too large above this: so much of the weights changes in each step.
+        severe_large: And severely so above this.
+        small: Too small below this. Float32 rounds to 6e-8.
+        min_records: So many records with an update it needs.
+    """
+
+    name: ClassVar[str] = "update_size"
+    large: float = 0.2
+    severe_large: float = 1.0
+    small: float = 1e-6
+    min_records: int = 4
+
+    def look(self, survey):
+        """See the class."""
+        ratios = update_ratios(survey)
+        if not ratios:
+            raise CannotLook(
+                "it needs 'update_ratio' of weights, or raw weights of each step, and "
+                f"has no two records in a row; {survey.there_are}"
+                if survey.misses_steps
+                else "it needs 'update_ratio' of weights, or raw weights; "
+                + survey.there_are
+            )
+        survey.need(self.min_records)
+        for path, ratio in ratios.items():
+            known = np.isfinite(ratio) & (ratio > 0)
+            if known.sum() >= self.min_records:
+                yield from self._of(survey, path, ratio, known)
+
+    def _of(self, survey, path, ratio, known):
+        typical = np.median(ratio[known])
+        large = typical > self.large
+        if not large and typical >= self.small:
+            return
+        beyond = ratio > self.large if large else ratio < self.small
+        limit = f"over {self.large:g}" if large else f"under {self.small:g}"
+        yield self.found(
+            "severe" if typical > self.severe_large else "warning",
+            f"a step changes these weights by {typical:.2g} times their norm (median "
+            f"of {known.sum():,} steps), {limit}; 0.001 is usual",
+            "a lower learning rate, a warm-up, or larger initial weights."
+            if large
+            else "a higher learning rate, or an optimizer that adapts it (Adam).",
+            path=path,
+            step=survey.steps[np.argmax(known & beyond)],
+        )
+
+
+def _multiplied(loss):
+    third = max(len(loss) // 3, 2)
+    start = loss[:third].max()
+    return loss[-third:].min() > start + 9 * abs(start)
+
+
+def update_ratios(survey):
+    """Norm of each step's update over that of the weights, by kernel."""
+    recorded = survey.numbers("weights", "update_ratio")
+    found = {p: recorded[p] for p in survey.kernels if p in recorded}
+    if not found:
+        for path in survey.kernels:
+            track = survey.track("weights", path)
+            if track and len(survey) > 1:
+                found[path] = _ratio(track, survey)
+    return {p: r for p, r in found.items() if np.isfinite(r).any()}
+
+
+def _ratio(track, survey):
+    before = np.concatenate([[np.nan], track.norms[:-1]])
+    with np.errstate(all="ignore"):
+        ratio = track.change_norms / before
+    # Over several steps the weights move further than in one.
+    single = np.diff(survey.steps, prepend=survey.steps[0]) == 1
+    return np.where(single, ratio, np.nan)
