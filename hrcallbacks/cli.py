@@ -1,19 +1,16 @@
 """A look at a recording from the shell: `hrcallbacks show | plot | table`.
 
-What a command needs is imported when it runs, so that `--help` does not wait for it.
-No command needs Keras.
+What can be typed, and what becomes of errors. `--help` waits for no other import.
 """
 
 import argparse
-import contextlib
-import difflib
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
 import hrcallbacks
+from hrcallbacks import commands
 
 _EXAMPLES = """\
 examples:
@@ -50,7 +47,6 @@ examples:
 A CSV has every digit; LaTeX and Markdown have six decimals, and with --names symbol
 the columns of the published tables: epoch, metrics, loss, w^1_1, g^1_1, ...
 """
-_SUFFIXES = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
 def main(arguments=None):
@@ -65,7 +61,7 @@ def main(arguments=None):
     """
     try:
         try:
-            return _run(_parser().parse_args(arguments))
+            return _run(_parser(), arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -76,7 +72,11 @@ def main(arguments=None):
         return 130
 
 
-def _run(options):
+def _run(parser, arguments):
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         options.run(options)
     except BrokenPipeError:
@@ -93,7 +93,8 @@ def _in_shell_words(error):
     expected = isinstance(error, ValueError | OSError | ImportError | MemoryError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"
     # What Python says names arguments; here they are options.
-    text = re.sub(r"\b(layout|names|variables)=('[^']*')", r"--\1 \2", text)
+    text = re.sub(r"\b(layout|names|variables)=(?=['[])", r"--\1 ", text)
+    text = re.sub(r"hr\.plot\.(\w+)\([^()]*\)", r"--what \1", text)
     text = text.replace("biases=True", "--biases")
     return text if expected else f"{text} (--traceback shows where)"
 
@@ -108,37 +109,65 @@ def _parser():
     parser.add_argument(
         "--version", action="version", version=f"hrcallbacks {hrcallbacks.__version__}"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(run, name, about, epilog):
-        part = commands.add_parser(
-            name,
-            help=about,
-            description=f"{about[0].upper()}{about[1:]}.",
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        part.add_argument(
-            "recording", metavar="RECORDING", help="a store, such as run.zarr"
-        )
-        part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
-        part.set_defaults(run=run)
-        return part
-
-    command(_show, "show", "what was recorded, and what is wrong with the run", _SHOW)
-    _add_plot(command)
-    _add_table(command)
+    parser.set_defaults(run=None)
+    parts = parser.add_subparsers(metavar="COMMAND")
+    _add_show(parts)
+    _add_plot(parts)
+    _add_table(parts)
     return parser
 
 
-def _add_plot(command):
-    plot = command(_plot, "plot", "draw a recording into a file", _PLOT)
+def _add(parts, run, about, epilog):
+    part = parts.add_parser(
+        run.__name__,
+        help=about,
+        description=f"{about[0].upper()}{about[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    part.add_argument(
+        "recording", metavar="RECORDING", help="a store, such as run.zarr"
+    )
+    part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+    part.set_defaults(run=run)
+    return part
+
+
+def _add_show(parts):
+    _add(parts, commands.show, "what was recorded, and what is wrong with it", _SHOW)
+
+
+def _add_plot(parts):
+    plot = _add(parts, commands.plot, "draw a recording into a file", _PLOT)
     plot.add_argument(
         "--what",
         nargs="?",
         const="",
         metavar="NAME",
         help="what to draw; without NAME: list what there is",
+    )
+    plot.add_argument(
+        "--variables",
+        metavar="GLOB",
+        action="append",
+        help="variables whose path matches, such as '*/kernel'; may be repeated",
+    )
+    plot.add_argument(
+        "--record",
+        type=int,
+        metavar="N",
+        help="of network, which record: 0 the first, -1 the last (default)",
+    )
+    plot.add_argument(
+        "--smooth",
+        type=int,
+        metavar="N",
+        help="of curves, the mean over N records",
+    )
+    plot.add_argument(
+        "--theme",
+        choices=("light", "dark", "transparent"),
+        help="colours of paper and text (default: Matplotlib's)",
     )
     plot.add_argument(
         "-o",
@@ -150,8 +179,8 @@ def _add_plot(command):
     )
 
 
-def _add_table(command):
-    table = command(_table, "table", "every weight and gradient as a table", _TABLE)
+def _add_table(parts):
+    table = _add(parts, commands.table, "every weight and gradient as a table", _TABLE)
     table.add_argument(
         "--format",
         choices=("csv", "latex", "markdown"),
@@ -191,86 +220,3 @@ def _add_table(command):
         type=Path,
         help="where to write it (default: standard output)",
     )
-
-
-def _open(path):
-    from hrcallbacks.recording import open_recording
-
-    try:
-        recording = open_recording(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error} {_nearby(path)}") from error
-    if not len(recording):
-        from hrcallbacks.summary import in_a_line
-
-        raise ValueError(
-            f"The recording at {path!r} is {in_a_line(recording)}. No step that it was "
-            f"to record (record_freq={recording.attributes.get('record_freq')!r}) was "
-            "trained, or none has been written to the disk yet."
-        )
-    return recording
-
-
-def _nearby(path):
-    folder = Path(path).parent
-    found = sorted(str(p.parent) for p in folder.glob("*/zarr.json"))
-    if not found:
-        return f"In {str(folder.absolute())!r} there is none."
-    return f"There {'are' if len(found) > 1 else 'is'}: {', '.join(found[:10])}"
-
-
-def _show(options):
-    from hrcallbacks.summary import head_text, summary_text
-
-    recording = _open(options.recording)
-    # Where nobody looks, so that grep finds it, paths stay whole.
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(options.recording)
-    print(head_text(recording, width=columns or 80), flush=True)
-    for quantity in ("gradients", "weights"):
-        print(f"\n{summary_text(recording, quantity, width=columns)}", flush=True)
-    print(f"\nDiagnosis\n{recording.diagnose()!r}")
-
-
-def _plot(options):
-    from hrcallbacks import plot
-
-    listing = "\n".join(f"  {name:<18} {_first_line(plot, name)}" for name in _plots())
-    if options.what == "":
-        print(listing)
-        return
-    if options.what not in plot.__all__:
-        close = difflib.get_close_matches(options.what or "", plot.__all__, n=1)
-        raise ValueError(
-            f"Expected --what NAME. Received: {options.what or 'none'}.\n"
-            f"{f'Did you mean {close[0]}? ' if close else ''}There are:\n{listing}"
-        )
-
-
-def _table(options):
-    from hrcallbacks.typeset import page_layout, write_table
-
-    suffix = options.output.suffix if options.output else ""
-    form = options.format or _SUFFIXES.get(suffix, "csv")
-    if options.standalone and form != "latex":
-        raise ValueError(f"--standalone is for --format latex, not {form}.")
-    frame = _open(options.recording).to_frame(
-        layout=options.layout,
-        names=options.names,
-        variables=options.variables,
-        biases=options.biases,
-    )
-    if options.names == "symbol" and form != "csv":
-        frame = page_layout(frame)
-    with _file(options.output) as file:
-        write_table(frame, file, form=form, standalone=options.standalone)
-
-
-@contextlib.contextmanager
-def _file(path):
-    if path is None:
-        yield sys.stdout
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        yield file
-    print(f"Wrote {path}")

@@ -34,12 +34,10 @@ def summarize(recording, quantity):
     if numbers is None:
         return pd.DataFrame()
     shapes = dict(recording.attributes["variables"])
-    has_gradient = (
-        recording.has_gradient if quantity == "gradients" else numbers.notna()
-    )
+    there = recording.has_gradient if quantity == "gradients" else numbers.notna()
     columns = {
         "shape": pd.Series({path: str(tuple(shapes[path])) for path in numbers}),
-        "records": has_gradient.sum(),
+        "records": there.sum(),
         "first": numbers.iloc[0],
         "last": numbers.iloc[-1],
         "min": numbers.min(),
@@ -59,7 +57,7 @@ def _first_of(recording, quantity, reductions):
             return reduction, recording.statistic(quantity, reduction)
         except ValueError:  # Neither recorded nor to be made.
             continue
-    return None, None
+    return "", None
 
 
 def summary_text(recording, quantity, *, width=None):
@@ -74,7 +72,7 @@ def summary_text(recording, quantity, *, width=None):
     table = summarize(recording, quantity)
     if table.empty:
         return f"{quantity.capitalize()}: no norm was recorded of them"
-    if (table["records"] == len(recording)).all():
+    if set(table["records"]) == {len(recording)}:
         table = table.drop(columns="records")
     title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
     text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)

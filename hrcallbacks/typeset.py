@@ -4,18 +4,20 @@ LaTeX goes through pandas' Styler (Jinja2), Markdown through tabulate.
 """
 
 import math
-import numbers
 import re
+from typing import Any
+
+import numpy as np
 
 FORMATS = ("csv", "latex", "markdown")
 
-_SYMBOL = re.compile(r"(w|g|b|gb)\^(\d+)_(\d+)")
+_SYMBOL = re.compile(r"^(w|g|b|gb)\^(\d+)_(\d+)$")
 # Characters in footnotesize, a third of an em between columns, on LaTeX's narrowest
 # usual line (345 pt, of `article`), and rows on its page.
 _LINE = 80
 _ROWS = 40
 # Each followed by a strut: room around superscripts and subscripts, and above numbers.
-_RULES = [
+_RULES: Any = [
     {"selector": "toprule", "props": r":hline\rule[-0.9ex]{0pt}{3.6ex};"},
     {"selector": "midrule", "props": r":hline\rule{0pt}{2.4ex};"},
     {"selector": "bottomrule", "props": ":hline;"},
@@ -35,7 +37,7 @@ def page_layout(frame):
         metrics, `loss`, and the elements. A learning rate stays if it changes.
     """
     key = "epoch" if frame["epoch"].is_unique else "step"
-    elements = [name for name in frame if _SYMBOL.fullmatch(name)]
+    elements = [name for name in frame if _SYMBOL.match(name)]
     fixed = {"step", "epoch", "batch", "loss", *elements}
     others = [
         name
@@ -122,19 +124,15 @@ def _tabular(block):
         from pandas.io.formats.style import Styler
     except ImportError as error:
         raise _missing("Jinja2", error) from error
-    return (
-        Styler(block)
-        .hide(axis="index")
-        .format(_latex_cell, escape="latex")
-        .format_index(_latex_header, escape="latex", axis="columns")
-        .set_table_styles(_RULES)
-        .to_latex(column_format="".join(_sides(block)))
-    )
+    styler = Styler(block).hide(axis="index").set_table_styles(_RULES)
+    styler.format(_latex_cell, escape="latex")
+    styler.format_index(_latex_header, escape="latex", axis="columns")
+    return styler.to_latex(column_format="".join(_sides(block)))
 
 
 def _latex_header(escaped):
     name = escaped.replace(r"\textasciicircum ", "^").replace(r"\_", "_")
-    return _math(name) if _SYMBOL.fullmatch(name) else _latex_cell(escaped)
+    return _math(name) if _SYMBOL.match(name) else _latex_cell(escaped)
 
 
 def _latex_cell(value):
@@ -144,8 +142,8 @@ def _latex_cell(value):
     mantissa, e, exponent = text.partition("e")
     if e:
         return f"${mantissa}\\times10^{{{int(exponent)}}}$"
-    if text.endswith("inf") or text.startswith("-"):  # Not a hyphen.
-        return f"${text.replace('inf', chr(92) + 'infty')}$"
+    if text.startswith("-") or text == "inf":  # A minus is not a hyphen.
+        return f"${text}$".replace("inf", r"\infty")
     return text
 
 
@@ -154,7 +152,7 @@ def _markdown(frame):
         import tabulate
     except ImportError as error:
         raise _missing("tabulate", error) from error
-    headers = [_math(n) if _SYMBOL.fullmatch(n) else _unpiped(n) for n in frame]
+    headers = [_unpiped(_math(name)) for name in frame]
     rows = [
         [_unpiped(_plain(v)) for v in row]
         for row in frame.itertuples(index=False, name=None)
@@ -176,11 +174,15 @@ def _unpiped(text):
     return text.replace("|", r"\|")
 
 
-def _math(symbol):
-    r"""`w^1_12` as `$w^1_{12}$`."""
-    letters, *numbers = _SYMBOL.fullmatch(symbol).groups()
-    above, below = (n if len(n) == 1 else f"{{{n}}}" for n in numbers)
-    return f"${letters}^{above}_{below}$"
+def _math(name):
+    r"""`w^1_12` as `$w^1_{12}$`; what is no symbol stays."""
+
+    def braced(match):
+        letters, *numbers = match.groups()
+        above, below = (n if len(n) == 1 else f"{{{n}}}" for n in numbers)
+        return f"${letters}^{above}_{below}$"
+
+    return _SYMBOL.sub(braced, name)
 
 
 def _sides(frame):
@@ -188,7 +190,7 @@ def _sides(frame):
 
 
 def _plain(value):
-    if not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral):
+    if not isinstance(value, float | np.floating):
         return str(value)
     text = f"{value:.6f}"
     if math.isfinite(value) and (abs(value) >= 1e6 or (value and not float(text))):

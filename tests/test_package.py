@@ -12,6 +12,7 @@ import hrcallbacks as hr
 LAYERS = [
     "__main__",
     "cli",
+    "commands",
     "__init__",
     "recorder",
     "metrics",

@@ -1,0 +1,145 @@
+"""What the shell's commands do: `show`, `plot` and `table`, by the name typed.
+
+Each takes the parsed options, and imports what it needs when it runs. None needs Keras.
+"""
+
+import contextlib
+import difflib
+import inspect
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+_SUFFIXES = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
+
+
+def _opened(path):
+    from hrcallbacks.recording import open_recording
+
+    try:
+        recording = open_recording(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} {_nearby(path)}") from error
+    if not len(recording):
+        from hrcallbacks.summary import in_a_line
+
+        raise ValueError(
+            f"The recording at {path!r} is {in_a_line(recording)}. No step that it was "
+            f"to record (record_freq={recording.attributes.get('record_freq')!r}) was "
+            "trained, or none has been written to the disk yet."
+        )
+    return recording
+
+
+def _nearby(path):
+    folder = Path(path).parent
+    found = sorted(str(p.parent) for p in folder.glob("*/zarr.json"))
+    if not found:
+        return f"In {str(folder.absolute())!r} there is none."
+    return f"There {'are' if len(found) > 1 else 'is'}: {', '.join(found[:10])}"
+
+
+def show(options):
+    """Prints what was recorded, and the diagnosis."""
+    from hrcallbacks.summary import head_text, summary_text
+
+    recording = _opened(options.recording)
+    # Where nobody looks, so that grep finds it, paths stay whole.
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(options.recording)
+    print(head_text(recording, width=columns or 80), flush=True)
+    for quantity in ("gradients", "weights"):
+        print(f"\n{summary_text(recording, quantity, width=columns)}", flush=True)
+    print(f"\nDiagnosis\n{recording.diagnose()!r}")
+
+
+def plot(options):
+    """Draws a picture into a file, or lists what there is."""
+    from hrcallbacks.plot import Plots
+
+    drawings = {n: m for n, m in vars(Plots).items() if not n.startswith("_")}
+    if options.what == "":
+        print(_listed(drawings))
+        return
+    if options.what not in drawings:
+        close = difflib.get_close_matches(options.what or "", drawings, n=1)
+        unknown = f"There is no {options.what!r}. " if options.what else ""
+        raise ValueError(
+            f"{unknown}{f'Did you mean {close[0]}? ' if close else ''}Type --what and "
+            f"one of these:\n{_listed(drawings)}"
+        )
+    asked = {name: getattr(options, name) for name in ("variables", "record", "smooth")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name in given.keys() - inspect.signature(drawings[options.what]).parameters:
+        raise ValueError(f"--what {options.what} takes no --{name}.")
+    output = _writable(options.output or Path(f"{options.what}.png"))
+    recording = _opened(options.recording)
+    _draw(getattr(recording.plot, options.what), given, options.theme, output)
+    print(f"Wrote {output}")
+
+
+def _listed(drawings):
+    indent = max(map(len, drawings)) + 4
+    return "\n".join(
+        textwrap.fill(
+            (inspect.getdoc(drawing) or "").partition("\n")[0],
+            width=80,
+            initial_indent=f"  {name}".ljust(indent),
+            subsequent_indent=" " * indent,
+        )
+        for name, drawing in drawings.items()
+    )
+
+
+def _draw(drawing, given, theme, output):
+    from hrcallbacks.plot import style
+
+    plt = style.pyplot()
+    plt.switch_backend("agg")  # A file needs no display.
+    with plt.style.context(style.theme(theme) if theme else {}):
+        axes = drawing(**given)
+        first = axes if hasattr(axes, "figure") else axes.flat[0]
+        first.figure.savefig(output, dpi=150)
+
+
+def table(options):
+    """Writes every weight and gradient as text."""
+    from hrcallbacks.typeset import page_layout, write_table
+
+    suffix = _writable(options.output).suffix if options.output else ""
+    form = options.format or _SUFFIXES.get(suffix, "csv")
+    if options.standalone and form != "latex":
+        raise ValueError(f"--standalone is for --format latex, not {form}.")
+    frame = _opened(options.recording).to_frame(
+        layout=options.layout,
+        names=options.names,
+        variables=options.variables,
+        biases=options.biases,
+    )
+    if options.names == "symbol" and form != "csv":
+        frame = page_layout(frame)
+    with _file(options.output) as file:
+        write_table(frame, file, form=form, standalone=options.standalone)
+
+
+def _writable(path):
+    """A path to write to, before anything is read that takes long."""
+    if path.is_dir():
+        raise IsADirectoryError(f"-o {path}: expected a file; this is a folder.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"-o {path}: there is no folder {str(path.parent)!r}. Make it, or choose "
+            "another."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _file(path):
+    if path is None:
+        yield sys.stdout
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        yield file
+    print(f"Wrote {path}")
