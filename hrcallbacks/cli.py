@@ -31,7 +31,7 @@ Of a run that goes on, it shows what was flushed to the disk until now.
 """
 _PLOT = """\
 examples:
-  hrcallbacks plot run.zarr --what                 what there is
+  hrcallbacks plot --what                          what there is
   hrcallbacks plot run.zarr --what loss            writes loss.png
   hrcallbacks plot run.zarr --what gradient_flow -o flow.pdf
 """
@@ -126,7 +126,10 @@ def _add(parts, run, about, epilog):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     part.add_argument(
-        "recording", metavar="RECORDING", help="a store, such as run.zarr"
+        "recording",
+        metavar="RECORDING",
+        nargs="?" if run is commands.plot else None,
+        help="a store, such as run.zarr",
     )
     part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     part.set_defaults(run=run)

@@ -69,6 +69,10 @@ def plot(options):
             f"{unknown}{f'Did you mean {close[0]}? ' if close else ''}Type --what and "
             f"one of these:\n{_listed(drawings)}"
         )
+    if options.recording is None:
+        raise ValueError(
+            f"Which recording? Type: hrcallbacks plot run.zarr --what {options.what}"
+        )
     asked = {name: getattr(options, name) for name in ("variables", "record", "smooth")}
     given = {name: value for name, value in asked.items() if value is not None}
     for name in given.keys() - inspect.signature(drawings[options.what]).parameters:
