@@ -260,7 +260,7 @@ def test_a_reader_that_goes_away_is_no_error(folder, command):
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | {"COLUMNS": "80"},
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import hrcallbacks as hr
+from hrcallbacks import summary
 from hrcallbacks.summary import head_text, summarize, summary_text
 
 
@@ -63,19 +64,20 @@ def test_records_are_told_where_some_are_missing(fitted, monkeypatch):
     there = recording.has_gradient
     there.iloc[0, 0] = False
     monkeypatch.setattr(hr.Recording, "has_gradient", there)
-    title, head, first, *_ = summary_text(recording, "gradients").splitlines()
+    _, head, first, *_ = summary_text(recording, "gradients").splitlines()
     assert head.split()[:2] == ["shape", "records"]
     assert first.split()[:4] == ["tiny/hidden/kernel", "(1,", "3)", "3"]
 
 
-def test_paths_lose_their_beginning_where_lines_are_short(fitted):
+def test_paths_lose_their_beginning_where_lines_are_short(fitted, monkeypatch):
     recording = fitted()
     whole = summary_text(recording, "weights").splitlines()
     longest = max(map(len, whole))
-    cut = summary_text(recording, "weights", width=longest - 2).splitlines()
-    assert max(map(len, cut[1:])) == longest - 2
-    # 18 characters are not cut below 20, and 16 of them would be.
     assert summary_text(recording, "weights", width=20).splitlines() == whole
+    monkeypatch.setattr(summary, "_SHORTEST_PATH", 10)  # Not 20: they have up to 18.
+    cut = summary_text(recording, "weights", width=longest - 6).splitlines()
+    assert max(map(len, cut)) == longest - 6
+    assert cut[2].startswith("...den/kernel  (1, 3)")
 
 
 def test_the_head_says_what_holds_for_all(fitted):
