@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -218,6 +219,14 @@ def test_a_run_that_goes_on_can_be_looked_at(type_, tiny, line, folder):
 
 def test_version_is_the_package_s(type_):
     assert type_("--version") == (0, f"hrcallbacks {hr.__version__}\n", "")
+
+
+def test_the_readme_s_commands_run(type_, folder):
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    commands = re.findall(r"^hrcallbacks (.+)$", readme, re.M)
+    assert len(commands) == 3
+    assert [type_(command)[0] for command in commands] == [0, 0, 0]
+    assert (folder / "table.tex").read_text("utf-8").startswith("\\documentclass")
 
 
 def python(script, folder, **options):
