@@ -70,7 +70,8 @@ def test_show_has_the_norms_and_the_diagnosis(type_, recording):
     expected = [norms[0], norms[-1], norms.min(), norms.max()]
     assert line.split()[3:] == [*(f"{n:.3g}" for n in expected), "0"]
     assert "10 records of 4 variables, 19 elements" in shown
-    assert "units 1, 3, 6: never alive" in shown
+    assert f"\nDiagnosis\n{recording.diagnose()!r}\n" in shown
+    assert "units 1, 3, 6" in shown
 
 
 def test_csv_read_back_is_the_table(type_, recording):
