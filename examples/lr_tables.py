@@ -310,6 +310,14 @@ show(dead.set_index("unit"))
 # side. Some units were born there: with biases of zero and $x \ge 0$, a negative
 # initial weight is enough. Others were pushed there by the first steps.
 #
+# Nobody has to read that off 27 columns. `recording.diagnose()` finds it, and the rise
+# of the loss too:
+
+# %%
+for rate, recording in recordings.items():
+    print(f"\nLearning rate {rate}\n\n{recording.diagnose()}")
+
+# %% [markdown]
 # Two questions are left: is it the learning rate that makes the loss rise, or are it
 # the other starting weights? And at which rate does it begin? See
 # [The same start, and the smallest rate that fails](learning-rates.ipynb).
