@@ -750,7 +750,8 @@ def _locked(path):
     except filelock.Timeout:
         raise BlockingIOError(
             f"Another recorder is writing to {path!r}. Choose another path; to look at "
-            f"that recording: hr.open_recording({path!r})."
+            f"that recording: hr.open_recording({path!r}). If its fit broke off in "
+            "this process: its recorder.reset() lets the store go."
         ) from None
     return lock
 

@@ -372,7 +372,7 @@ def test_second_writer_is_refused_and_the_first_goes_on(tiny, line, path):
                 second.set_params({"steps": 4, "epochs": 1})
                 second.set_model(tiny)
                 with pytest.raises(
-                    BlockingIOError, match=r"Another recorder.*open_rec"
+                    BlockingIOError, match=r"Another recorder.*open_rec.*reset\(\)"
                 ):
                     second.on_train_begin()
 
@@ -543,6 +543,16 @@ def test_resuming_a_run_that_ended_appends(tiny, line, path):
     recording = hr.open_recording(path)
     assert recording.index["step"].tolist() == list(range(1, 17))
     assert recording.replay().max_error < 1e-6
+
+
+def test_reset_lets_go_of_the_store_of_a_fit_that_broke_off(tiny, line, path):
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    with pytest.raises(RuntimeError, match="died"):
+        fit(tiny, line, recorder, Dies(1, 1))
+    recorder.reset()
+    tiny.compile("adam", loss="mse", jit_compile=False)
+    fit(tiny, line, hr.GradientRecorder(record_freq=1, store=path, resume=True))
+    assert hr.open_recording(path).attributes["complete"]
 
 
 def test_resuming_with_another_selection_is_refused(tiny, line, path):
