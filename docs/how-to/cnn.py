@@ -71,7 +71,7 @@ model.fit(
 )
 
 recording = recorder.recording
-print(recording)
+recording
 
 # %% [markdown]
 # What was recorded when is in `index`: `loss` is that of the very batch whose gradient
