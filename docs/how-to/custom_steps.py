@@ -28,8 +28,8 @@ import hrcallbacks as hr
 # %% [markdown]
 # ## A GAN: two optimizers
 #
-# The generator learns to draw numbers that the critic takes for those of the data. As in
-# Keras' own guide, `compile` is given an optimizer for each.
+# The generator learns to draw numbers that the critic takes for those of the data. As
+# in Keras' own guide, `compile` is given an optimizer for each.
 
 
 # %%
@@ -105,8 +105,8 @@ pd.DataFrame(norms).iloc[9::10]
 # %% [markdown]
 # ## A variational autoencoder
 #
-# Its step draws random numbers. Gradients that are computed a second time, to be logged,
-# would be made of other draws; the recorder takes those that trained the model.
+# Its step draws random numbers. Gradients that are computed a second time, to be
+# logged, would be made of other draws; the recorder takes those that trained the model.
 
 
 # %%
@@ -160,8 +160,8 @@ recorder.recording.index.tail(3)
 #
 # ## The proof
 #
-# What was recorded is what trained: the recorded gradients, given to the same optimizers
-# again, make the recorded weights.
+# What was recorded is what trained: the recorded gradients, given to the same
+# optimizers again, make the recorded weights.
 
 # %%
 print(recording.replay())

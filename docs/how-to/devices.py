@@ -102,8 +102,8 @@ print(two.replay())
 #
 # ## Several workers, and JAX
 #
-# Under `MultiWorkerMirroredStrategy` each worker records the same sum; with `store=` the
-# chief alone writes. On JAX, `keras.distribution.DataParallel` needs no more than this
-# either. The project's tests compare both with a single device: two workers on one
+# Under `MultiWorkerMirroredStrategy` each worker records the same sum; with `store=`
+# the chief alone writes. On JAX, `keras.distribution.DataParallel` needs no more than
+# this either. The project's tests compare both with a single device: two workers on one
 # machine, and JAX with two CPU devices. Real GPUs and TPUs, and
 # `keras.distribution.ModelParallel`, they do not try.

@@ -93,9 +93,9 @@ print(recording.arrays("gradients", "sample")["hidden_1/kernel"].shape)
 # %% [markdown]
 # ## Write to disk
 #
-# `store=` takes the path of a Zarr store (`pip install "hrcallbacks[zarr]"`). A thread of
-# its own writes it: memory stays flat, `max_bytes` no longer counts. After a crash, what
-# was written until then can be read.
+# `store=` takes the path of a Zarr store (`pip install "hrcallbacks[zarr]"`). A thread
+# of its own writes it: memory stays flat, `max_bytes` no longer counts. After a crash,
+# what was written until then can be read.
 
 # %%
 path = folder / "run.zarr"
@@ -106,8 +106,8 @@ size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 print(f"{len(recorder.recording)} records, {size / 1024**2:.0f} MiB on disk")
 
 # %% [markdown]
-# `hr.open_recording` opens it, in another process too, and while the run goes on. Arrays
-# are read when they are indexed, those records alone.
+# `hr.open_recording` opens it, in another process too, and while the run goes on.
+# Arrays are read when they are indexed, those records alone.
 
 # %%
 recording = hr.open_recording(path)
@@ -119,7 +119,8 @@ print(gradients[-3:].shape, gradients[-1, 0, :3])
 # ## Go on after a crash
 #
 # With `resume=True` and Keras' `BackupAndRestore`, a run that broke off goes on in the
-# same store: put the recorder first. Here the first run is broken off in its third epoch.
+# same store: put the recorder first. Here the first run is broken off in its third
+# epoch.
 
 
 # %%
@@ -157,8 +158,8 @@ print("each step once:", resumed.index["step"].tolist() == [*range(1, 81)])
 # %% [markdown]
 # ## Take it elsewhere
 #
-# A recording in memory can be saved as a store; any recording goes to xarray, read as it
-# is asked for, and to Parquet, as a table of one row a record and element.
+# A recording in memory can be saved as a store; any recording goes to xarray, read as
+# it is asked for, and to Parquet, as a table of one row a record and element.
 
 # %%
 recording.save(folder / "copy.zarr")

@@ -60,8 +60,8 @@ def by_hand(model, scale=1.0):
 # ## Mixed precision
 #
 # Under a `LossScaleOptimizer`, which Keras uses with `mixed_float16`, the loss is
-# multiplied by a large number before the gradient is taken, so that float16 can hold it.
-# The recorded gradient is divided by that number again. It equals the tape's of the
+# multiplied by a large number before the gradient is taken, so that float16 can hold
+# it. The recorded gradient is divided by that number again. It equals the tape's of the
 # scaled loss, once unscaled, and lies near the one of a float32 network.
 
 # %%
@@ -126,8 +126,8 @@ print("largest difference:", np.abs(difference).max())
 # %% [markdown]
 # ## Clipping
 #
-# The recorded gradient is the one before clipping: it shows what there was to clip. What
-# the update was made of is in the weights.
+# The recorded gradient is the one before clipping: it shows what there was to clip.
+# What the update was made of is in the weights.
 
 # %%
 recording = record(new_model(), keras.optimizers.SGD(0.1, clipnorm=0.5))
