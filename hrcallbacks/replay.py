@@ -26,14 +26,12 @@ class Replay:
 
     def __repr__(self):
         """The largest error, and where it is."""
-        if self.errors.empty:
-            return f"<Replay: max_error={self.max_error:.2g}>"
+        text = f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
+        if not self.max_error:  # At no place.
+            return f"{text}>"
         path = self.errors.max().idxmax()
         step = self.errors[path].idxmax()
-        return (
-            f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
-            f" at step {step} in {path}>"
-        )
+        return f"{text} at step {step} in {path}>"
 
 
 def replay(recording):

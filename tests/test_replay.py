@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hrcallbacks as hr
+from hrcallbacks.replay import Replay
 
 optimizers = keras.optimizers
 # Float32 noise over sixty steps, in weights of about 1. It was 3e-7 at the most, but
@@ -203,6 +204,8 @@ def test_sparse_gradients_replay_exactly_where_the_update_is_linear():
 
 def test_repr_says_where_the_largest_error_is():
     recording = fit(small_model("sgd"), hr.GradientRecorder(record_freq=1), epochs=1)
+    exact = Replay(0.0, 0 * recording.replay().errors)
+    assert repr(exact) == "<Replay of 6 records: max_error=0>"
     changed = recording.weights["output/bias"].copy()
     changed[4] += 1
     falsify(recording, "weights", "output/bias", changed)

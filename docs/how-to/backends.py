@@ -15,7 +15,7 @@
 # The recorder is the same on each of Keras' backends, and so is your code. This page
 # runs on JAX: Keras is told so before it is imported.
 
-# %% tags=["setup"]
+# %%
 import os
 
 os.environ["KERAS_BACKEND"] = "jax"  # Or "torch", or "tensorflow".
@@ -27,7 +27,6 @@ import pandas as pd
 import hrcallbacks as hr
 from hrcallbacks.backprop import mse_gradients
 
-# %%
 print(keras.config.backend())
 
 # %% [markdown]
@@ -56,7 +55,7 @@ model.compile(keras.optimizers.Adam(0.05), loss="mse")
 recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
 model.fit(x, y, batch_size=16, epochs=5, shuffle=False, callbacks=[recorder], verbose=0)
 recording = recorder.recording
-recording
+print(len(recording), "records")
 
 # %% [markdown]
 # ## The same numbers

@@ -74,11 +74,9 @@ recording = recorder.recording
 recording
 
 # %% [markdown]
-# What was recorded when is in `index`: `loss` is that of the very batch whose gradient
-# was recorded, `accuracy` that of the epoch so far, as Keras shows it.
-
-# %%
-recording.index.tail()
+# The lower table is the beginning of `recording.index`: `loss` is that of the very
+# batch whose gradient was recorded, `accuracy` that of the epoch so far, as Keras shows
+# it.
 
 # %% [markdown]
 # ## Norms by layer

@@ -71,7 +71,7 @@ def record(model):
 with strategy.scope():
     model = new_model()
 two = record(model)
-two
+print(len(two), "records, complete:", two.attributes["complete"])
 
 # %% [markdown]
 # ## The same as on one device

@@ -106,7 +106,7 @@ pd.DataFrame(
 
 # %%
 optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
-recording = record(new_model(), optimizer, batch_size=16)
+recording = record(new_model(), optimizer, batch_size=8)
 weights = recording.weights["hidden/kernel"]
 gradients = recording.gradients["hidden/kernel"]
 
