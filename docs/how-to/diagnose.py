@@ -16,6 +16,9 @@
 # since when, and what to try. Each of the four runs below fails in a way of its own.
 
 # %% tags=["setup"]
+import textwrap
+import warnings
+
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,82 +29,107 @@ import hrcallbacks as hr
 rng = np.random.default_rng(0)
 x = rng.normal(size=(256, 8)).astype("float32")
 y = np.sin(x.sum(axis=1, keepdims=True))
+Dense = keras.layers.Dense
 
 
-def record(layers, optimizer, x=x):
+def record(layers, optimizer, x=x, **options):
     """Trains a network of these layers for 200 steps; returns what was recorded."""
-    model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(1)])
+    layers = [keras.Input((8,)), *layers, Dense(1, name="head")]
+    model = keras.Sequential(layers, name="net")
     model.compile(optimizer, loss="mse")
-    recorder = hr.GradientRecorder(record_freq=1)
+    recorder = hr.GradientRecorder(record_freq=1, **options)
     model.fit(x, y, batch_size=32, epochs=25, verbose=0, callbacks=[recorder])
     return recorder.recording
-
-
-def dense(units, activation, **options):
-    """A layer, its first weights always the same."""
-    return keras.layers.Dense(units, activation=activation, **options)
 
 
 # %% [markdown]
 # ## The first layers do not learn
 #
-# Eight layers of sigmoid units. Each takes less than a quarter of the gradient down to
-# the layer before it.
+# Eight layers of sigmoid units, of which each lets through less than a quarter of the
+# gradient.
 
 # %%
 keras.utils.set_random_seed(1)
-recording = record([dense(16, "sigmoid") for _ in range(8)], keras.optimizers.SGD(0.1))
+layers = [Dense(16, "sigmoid", name=f"layer_{n}") for n in range(1, 9)]
+recording = record(layers, keras.optimizers.SGD(0.1))
 print(recording.diagnose())
 
 # %%
 # Figure: Gradient norms of the nine layers over 200 steps, on a logarithmic axis. The
-# lines lie in the order of the layers, the last on top, the first many powers of ten
-# below.
-hr.plot.gradient_flow(recording)
+# lines lie in the order of the layers, the head on top, the first layer many powers of
+# ten below.
+hr.plot.gradient_flow(recording, smooth=8)
 plt.show()
 
 # %% [markdown]
-# ## The loss jumps
+# ## The loss rises
 #
-# A learning rate that is too high: the updates are large against the weights.
+# The learning rate is too high. The picture has the size of the updates, relative to
+# the weights that they change: a thousandth is usual.
 
 # %%
 keras.utils.set_random_seed(1)
-recording = record([dense(16, "relu")], keras.optimizers.Adam(3.0))
+optimizer = keras.optimizers.SGD(0.2, momentum=0.9)
+recording = record([Dense(16, "tanh", name="hidden")], optimizer)
 print(recording.diagnose())
 
 # %%
-# Figure: Norm of the update over the norm of the weights, for each variable.
-hr.plot.update_ratio(recording)
+# Figure: Norm of each update over the norm of the weights, for the four variables, on a
+# logarithmic axis. All lie ten times and more above the dashed line at 0.001, the head's
+# some hundred times.
+hr.plot.update_ratio(recording, smooth=10)
 plt.show()
 
 # %% [markdown]
 # ## The loss stays where it is
 #
-# ReLU units whose biases start far below zero: nothing makes most of them active.
+# ReLU units whose biases start below zero: no sample makes some of them active, and
+# then they never change.
 
 # %%
 keras.utils.set_random_seed(1)
-layer = dense(16, "relu", bias_initializer=keras.initializers.Constant(-3.0))
+low = keras.initializers.Constant(-2.0)
+layer = Dense(16, "relu", bias_initializer=low, name="hidden")
 recording = record([layer], keras.optimizers.SGD(0.05))
 print(recording.diagnose())
 
+# %% [markdown]
+# The row of a dead unit is blank, from the step on in which it died:
+
 # %%
-# Figure: heat.
-hr.plot.heatmap(recording, variables="dense*/bias")
+# Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps.
+# Some rows have the colour of zero throughout, three from some step on.
+hr.plot.heatmap(recording, variables="hidden/bias")
 plt.show()
 
 # %% [markdown]
-# ## NaN
+# ## The loss is NaN
 #
-# One sample has an infinity in it.
+# One sample has an infinity in it. The finding says in which step it was met.
 
 # %%
 keras.utils.set_random_seed(1)
 broken = x.copy()
 broken[100, 3] = np.inf
-recording = record([dense(16, "relu")], keras.optimizers.SGD(0.05), broken)
+layer = Dense(16, "relu", name="hidden")
+recording = record([layer], keras.optimizers.SGD(0.05), broken)
 print(recording.diagnose())
 
+# %% [markdown]
+# ## While it trains
+#
+# `alert=` says a finding once, as a warning, as soon as it is there; `on_alert="stop"`
+# ends the training too.
+
 # %%
-recording.index.head()
+with warnings.catch_warnings(record=True) as caught:
+    layer = Dense(16, "relu", name="hidden")
+    optimizer = keras.optimizers.SGD(0.05)
+    recording = record([layer], optimizer, broken, alert="nan", on_alert="stop")
+print(textwrap.fill(str(caught[0].message), 80))
+print("steps trained:", len(recording))
+
+# %% [markdown]
+# Rules state their thresholds and take others: `recording.diagnose(["nan",
+# hr.diagnose.DeadUnits(min_records=50)])`. With `gradients="norm"` alone most of them
+# can still look; each says what it lacks if not.
