@@ -358,14 +358,17 @@ def write_bandwidth(size=8 * 1024**2):
     return size / float(np.median(seconds))
 
 
-def rows_of(work, seconds):
+def rows_of(part, work, seconds):
     """What is said of each case."""
     for name, taken in seconds.items():
         case, end, plain = taken.T
         yield {
+            "part": part,
             "case": name,
+            "peer": name in PEERS,
             "model": work.name,
             "parameters": work.parameters,
+            "batch": work.batch,
             "steps": work.steps,
             "ms_a_step": 1e3 * float(np.median(case)) / work.steps,
             "ratio": float(np.median(case / plain)),
@@ -421,7 +424,7 @@ if "models" in arguments.parts:
     for name in arguments.models or WORKS:
         work = WORKS[name]()
         cases = CASES | available_peers()
-        rows = list(rows_of(work, measure(work, cases, arguments.rounds)))
+        rows = list(rows_of("models", work, measure(work, cases, arguments.rounds)))
         results["rows"] += rows
         print(f"\n{name}: {work.parameters:,} parameters, batches of {work.batch}")
         show(rows)
@@ -446,7 +449,8 @@ if "parameters" in arguments.parts:
     for width in (27, 95, 311, 995, 3157):
         work = Work(f"dense {width}", lambda n=width: dense_model((8, n, n, 1)), 32, 20)
         cases = {name: CASES[name] for name in GROWTH}
-        rows = list(rows_of(work, measure(work, cases, max(3, arguments.rounds // 3))))
+        taken = measure(work, cases, max(3, arguments.rounds // 3))
+        rows = list(rows_of("parameters", work, taken))
         results["rows"] += rows
         print(f"\n{work.parameters:,} parameters")
         show(rows)
@@ -455,7 +459,8 @@ if "records" in arguments.parts:
     for steps in (10, 100, 1000, 10_000):
         work = Work("1-6-1", lambda: dense_model((1, 6, 1)), 8, steps)
         cases = {name: CASES[name] for name in GROWTH}
-        rows = list(rows_of(work, measure(work, cases, max(3, arguments.rounds // 3))))
+        taken = measure(work, cases, max(3, arguments.rounds // 3))
+        rows = list(rows_of("records", work, taken))
         results["rows"] += rows
         print(f"\n{steps:,} recorded steps of the 1-6-1 network")
         show(rows)

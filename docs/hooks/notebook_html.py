@@ -87,6 +87,8 @@ def as_output(output):
         del table["border"]
     for size in output.select("table.dataframe + p"):  # "10 rows x 26 columns"
         size.decompose()
+    for shown in output.select(".highlight"):  # Of IPython.display.Code.
+        shown.replace_with(parsed(as_highlighted(shown.get_text().strip("\n"))))
     frame = parsed('<div class="output" tabindex="0"></div>')
     if output.select_one("img"):
         frame["class"] = ["output", "figure"]

@@ -88,9 +88,11 @@ def fingerprint(script):
     """Changes with whatever a script's output depends on."""
     digest = hashlib.sha256()
     code = [*ROOT.glob("hrcallbacks/**/*.py"), *ROOT.glob("hrcallbacks/data/*")]
-    imported = re.findall(r"^(?:from|import) (\w+)", script.read_text(), re.M)
+    text = script.read_text()
+    imported = re.findall(r"^(?:from|import) (\w+)", text, re.M)
     code += [ROOT / "examples" / f"{module}.py" for module in imported]
-    code += [*ROOT.glob("docs/data/*"), Path(ENVIRONMENT["MATPLOTLIBRC"])]
+    code += [path for path in ROOT.glob("docs/data/*") if path.name in text]
+    code += [Path(ENVIRONMENT["MATPLOTLIBRC"])]
     for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()

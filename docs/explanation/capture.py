@@ -1,0 +1,204 @@
+# %% [markdown]
+# # How gradients leave a compiled step
+#
+# A training step of `model.fit` is one compiled function: forward pass, loss, gradients
+# and update go in, and a dict of logs comes out. The gradients exist inside it and
+# nowhere else. To compute them again outside means another forward pass, with other
+# dropout masks, or on weights that have moved by then. So the recorder computes
+# nothing: it has the step itself return what it handed to its optimizer.
+#
+# This page shows how, with the package's own source.
+
+# %% tags=["setup"]
+import inspect
+import os
+import textwrap
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Code
+
+import hrcallbacks as hr
+from hrcallbacks import backends, recorder, train_step
+
+
+def source(*objects):
+    """The source of functions, as it stands in the package."""
+    module = inspect.getmodule(objects[0]).__name__.replace(".", "/")
+    texts = [textwrap.dedent(inspect.getsource(o)) for o in objects]
+    return Code(f"# {module}.py\n" + "\n\n".join(texts), language="python")
+
+
+# %% tags=["picture"]
+# Figure: fit asks two functions for a step. The plain train step gives logs alone. The
+# capturing one runs the same train step, and gives the logs, which go to all callbacks,
+# and beside them the gradients and weights, which go to the recorder.
+LINE = plt.rcParams["text.color"]
+OURS = "tab:orange"
+
+
+def box(ax, x, y, text, color=LINE, width=2.0, height=0.62):
+    corner = x - width / 2, y - height / 2
+    ax.add_patch(plt.Rectangle(corner, width, height, fc="none", ec=color))
+    ax.text(x, y, text, ha="center", va="center", fontsize=9)
+
+
+def arrow(ax, start, end, color=LINE, label=None, at=(0, 0)):
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": color})
+    if label:
+        x, y = (start[0] + end[0]) / 2 + at[0], (start[1] + end[1]) / 2 + at[1]
+        ax.text(x, y, label, ha="center", va="center", fontsize=8, color=color)
+
+
+figure, ax = plt.subplots(figsize=(7.6, 3.6), layout="constrained")
+box(ax, 0.4, 2, "fit\none batch", width=1.2, height=0.8)
+box(ax, 3.6, 3.4, "train_step of the model", width=2.6)
+box(ax, 3.6, 1.05, "", OURS, width=3.5, height=2.35)
+ax.text(3.6, 2.0, "capturing step", ha="center", va="center", fontsize=9, color=OURS)
+box(ax, 3.6, 1.38, "train_step of the model", width=2.6)
+box(ax, 3.6, 0.38, "optimizer.apply, watched", OURS, width=2.6)
+arrow(ax, (3.6, 1.05), (3.6, 0.71), label="gradients", at=(0.55, 0))
+box(ax, 8.1, 3.4, "all callbacks", width=1.9)
+box(ax, 8.1, 0.38, "recorder", OURS, width=1.9)
+arrow(ax, (1.02, 2.15), (2.25, 3.3), label="not recorded", at=(-0.55, 0.15))
+arrow(ax, (1.02, 1.85), (1.8, 1.4), OURS, label="recorded", at=(-0.35, -0.22))
+arrow(ax, (4.95, 3.4), (7.1, 3.4), label="logs", at=(0, 0.17))
+arrow(ax, (4.95, 1.5), (7.3, 3.05), label="logs", at=(0.3, -0.18))
+arrow(ax, (4.95, 0.38), (7.1, 0.38), OURS, label="gradients, weights", at=(0.15, 0.17))
+ax.set(xlim=(-0.3, 9.2), ylim=(-0.25, 3.85))
+ax.axis("off")
+plt.show()
+
+# %% [markdown]
+# ## A step that says more
+#
+# The capturing step runs the model's own `train_step`, which may be Keras' or yours,
+# and adds to the logs what was seen meanwhile. On TensorFlow:
+
+# %%
+source(backends.TensorFlow.capturing_step)
+
+# %% [markdown]
+# What is seen is the call of `optimizer.apply`. While the step is traced, this function
+# stands in its place:
+
+# %%
+source(train_step._watched_apply)
+
+# %% [markdown]
+# It takes what the optimizer is given, lets it do its work, and takes what has come of
+# the weights. What the optimizer gets and what it does stay as they were.
+
+# %%
+source(train_step.Observation.see_call)
+
+# %% [markdown]
+# These tensors are symbolic: all this Python runs once, when the step is traced. From
+# then on they are outputs of the compiled step, and reductions such as `"norm"` have
+# become part of it.
+#
+# JAX changes nothing in place, so there Keras calls `optimizer.stateless_apply`, which
+# takes the weights as arguments and returns the new ones. PyTorch updates in place, so
+# there what is taken is copied:
+
+# %%
+source(backends.Torch.gradient, backends.Torch.kept)
+
+# %% [markdown]
+# ## Keras compiles it
+#
+# Keras makes a train function of `model.train_step` by `make_train_function`. It is
+# asked for a second one, while the capturing step and the watchers stand on the model
+# and its optimizers. What comes out is Keras' own work: XLA, plain graph or eager,
+# whichever the model was compiled for.
+
+# %%
+source(train_step.make_capturing_function)
+
+# %% [markdown]
+# Afterwards `replaced` puts back what was there. The model's own train function, made
+# by `fit` as always, has no part of the recorder in it.
+#
+# ## Two functions, and a choice for each step
+#
+# `fit` hands the model to each callback (`set_model`), makes the train function, and
+# calls `on_train_begin`. Then, for each batch, it calls `on_train_batch_begin`, looks
+# up `model.train_function` and calls that. This look-up is what makes a choice
+# possible. A step that is to be recorded is armed:
+
+# %%
+source(recorder.GradientRecorder.on_train_batch_begin.__wrapped__)
+
+# %% [markdown]
+# which puts an `ArmedStep` in the place of `model.train_function` for one call. The
+# first thing that it does is to put the plain function back:
+
+# %%
+source(train_step.ArmedStep.__call__)
+
+# %% [markdown]
+# The model below counts how often its `train_step` is traced, and a callback after the
+# recorder looks at what each step is about to call.
+
+
+# %%
+class Traced(keras.Sequential):
+    """Counts the runs of its `train_step` in Python."""
+
+    traces = 0
+
+    def train_step(self, *args):
+        self.traces += 1
+        return super().train_step(*args)
+
+
+class Look(keras.callbacks.Callback):
+    """What stands as the train function before each step, and the logs after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        function = self.model.train_function
+        armed = isinstance(function, train_step.ArmedStep)
+        self.rows.append({"step": batch + 1, "called": "armed" if armed else "plain"})
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rows[-1]["logs"] = ", ".join(logs)
+
+
+x = np.linspace(0, 1, 96)[:, np.newaxis]
+model = Traced([keras.Input((1,)), keras.layers.Dense(1, name="line")])
+model.compile(keras.optimizers.SGD(0.1), loss="mse")
+gradients = hr.GradientRecorder(record_freq=4)
+look = Look()
+model.fit(x, 2 * x, batch_size=8, verbose=0, callbacks=[gradients, look])
+
+print(f"train_step was traced {model.traces} times for {len(look.rows)} steps.")
+print("Recorded steps:", gradients.recording.index["step"].tolist())
+pd.DataFrame(look.rows).set_index("step").T
+
+# %% [markdown]
+# Steps that are not recorded call the function that Keras would have called without a
+# recorder; [what they cost](cost.ipynb) is measured. Other callbacks get the logs that
+# they always get.
+#
+# ## What stays
+#
+# Nothing. After `fit` neither the model nor its optimizer has a `train_step` or an
+# `apply` of their own: what Python finds is again the class's.
+
+# %%
+print("train_step" in vars(model), "apply" in vars(model.optimizer))
+print(isinstance(model.train_function, train_step.ArmedStep))
+
+# %% [markdown]
+# That watching a step also leaves its *result* as it was is a matter of its own: see
+# [Why observing changes nothing](unchanged.ipynb). What exactly `apply` is given is
+# shown in [Which gradient](which_gradient.ipynb).

@@ -1,0 +1,132 @@
+# %% [markdown]
+# # What it costs
+#
+# A step that records does more: tensors leave the device, and memory or a disk takes
+# them in. How much more depends on the model, on the machine and on what is recorded,
+# so this page shows a measurement. `examples/overhead.py` made it, and makes it on your
+# machine too:
+#
+#     python examples/overhead.py --json overhead.json
+#
+# Each case is a `fit` of the same model on the same batches. Right before or after it a
+# plain `fit` is timed, so that whatever else the machine does falls on both. What
+# counts is the ratio of the two: 1 is the plain `fit`, 1.1 a tenth more time.
+
+# %% tags=["setup"]
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+# %%
+measured = json.loads(Path("docs/data/overhead.json").read_text())
+rows = pd.DataFrame(measured["rows"])
+rows = rows[rows["part"] == "models"]
+rows["low"], rows["high"] = zip(*rows["quartiles"], strict=True)
+models = rows["model"].drop_duplicates().tolist()
+plain = rows["case"] == "plain fit"
+
+print(f"Keras {measured['keras']} on {measured['backend']}, {measured['cores']} cores")
+print(f"Each case measured {measured['rounds']} times")
+for model, first in rows[plain].set_index("model").iterrows():
+    print(
+        f"{model}: {first['parameters']:,} parameters, batches of {first['batch']}, "
+        f"{first['steps']:,} steps, {first['ms_a_step']:.2f} ms a step"
+    )
+
+# %% [markdown]
+# ## Ratios to the plain `fit`
+#
+# The median, and in brackets the two quartiles. The first row is the plain `fit`
+# against itself: its spread is what this machine can tell apart.
+
+
+# %%
+def ratios(chosen):
+    """Cases by models, as text."""
+    text = chosen.apply(
+        lambda r: f"{r['ratio']:.2f} ({r['low']:.2f} to {r['high']:.2f})", axis=1
+    )
+    table = chosen.assign(text=text).pivot(index="case", columns="model", values="text")
+    order = chosen["case"].drop_duplicates()
+    return table.loc[order, models].rename_axis(index=None, columns=None)
+
+
+ratios(rows[~rows["peer"]])
+
+# %% [markdown]
+# Beside them, what people use in its place: Keras' `TensorBoard` callback, which
+# writes histograms of the weights once an epoch, and no gradients; a callback that
+# copies the weights in each step, and no gradients; a training loop by hand, not
+# compiled, that keeps both; and, on PyTorch, `wandb.watch`. Those that the measuring
+# machine had are in the table.
+
+# %%
+ratios(rows[rows["peer"]])
+
+# %%
+# Figure: The ratios of the two tables as dots with their quartiles, one panel for each
+# model, on a logarithmic axis. A line marks the plain fit at 1.
+TICKS = [0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 20, 50]
+order = rows["case"].drop_duplicates().tolist()[::-1]
+figure, axes = plt.subplots(
+    len(models), figsize=(7, 3.4 * len(models)), layout="constrained", squeeze=False
+)
+for ax, model in zip(axes[:, 0], models, strict=True):
+    ax.axvline(1, color="tab:gray", linewidth=1)
+    for peer, color in ((False, "tab:orange"), (True, "tab:blue")):
+        chosen = rows[(rows["model"] == model) & (rows["peer"] == peer)]
+        places = chosen["case"].map(order.index)
+        ax.hlines(places, chosen["low"], chosen["high"], color=color, linewidth=2)
+        label = "in its place" if peer else "the recorder"
+        ax.plot(chosen["ratio"], places, "o", color=color, label=label)
+    ax.set(title=model, xscale="log", yticks=range(len(order)), yticklabels=order)
+    ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
+    ax.set_xticks([], minor=True)
+    shown = rows[rows["model"] == model]
+    ax.set_xlim(0.95 * min(1, shown["low"].min()), 1.1 * shown["high"].max())
+    ax.grid(axis="x", alpha=0.3)
+axes[0, 0].legend(frameon=False, loc="upper right")
+axes[-1, 0].set_xlabel("Time of a step, relative to the plain fit")
+plt.show()
+
+# %% [markdown]
+# ## In milliseconds
+#
+# A ratio is large where a step is short. What is added to each step, in milliseconds:
+
+# %%
+added = rows[~plain].pivot(index="case", columns="model", values="added_ms_a_step")
+added = added.loc[order[::-1][1:], models].rename_axis(index=None, columns=None)
+added.round(3)
+
+# %% [markdown]
+# ## The yardstick for raw recording
+#
+# To keep every gradient and weight of a step, their bytes have to be copied at least
+# once. So the time added is compared with the time that this machine takes to copy as
+# many bytes into fresh memory.
+
+# %%
+copies = measured["bytes_a_second"]["copy to fresh memory"]
+lines = []
+for model, row in rows[rows["case"] == "every step, raw"].set_index("model").iterrows():
+    size = 2 * 4 * row["parameters"]  # Gradient and weight, float32.
+    copy = 1e3 * size / copies
+    lines.append(
+        {
+            "model": model,
+            "MB a step": size / 1e6,
+            "one copy, ms": copy,
+            "added, ms": row["added_ms_a_step"],
+            "copies": row["added_ms_a_step"] / copy,
+        }
+    )
+pd.DataFrame(lines).set_index("model").round(4)
+
+# %% [markdown]
+# [Reductions](../reference/recorder.md#reductions) leave this copy out, since only
+# their results leave the step. Steps that are not recorded call
+# [the function that Keras made](capture.ipynb), and pay only for the question whether
+# they are to be recorded.

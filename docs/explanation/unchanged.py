@@ -1,0 +1,232 @@
+# %% [markdown]
+# # Why observing changes nothing
+#
+# A recorder that changed the training would record another training. So the aim is the
+# strictest one: with and without it, the same bits. This page trains twice, compares,
+# and says where the last bit needs care.
+
+# %% tags=["setup"]
+import copy
+import inspect
+import os
+import tempfile
+import textwrap
+import zipfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+import h5py
+import keras
+import numpy as np
+import pandas as pd
+from IPython.display import Code
+from keras import layers
+
+import hrcallbacks as hr
+from hrcallbacks import packing
+
+# %% [markdown]
+# ## Train twice
+#
+# A small convolution with batch normalisation and dropout: all that a step can have
+# beside trainable weights, moving averages and random numbers, is in it.
+
+# %%
+rng = np.random.default_rng(0)
+x = rng.normal(size=(32, 6, 6, 1)).astype("float32")
+y = rng.normal(size=(32, 1)).astype("float32")
+
+
+OPTIMIZERS = {"Adam": keras.optimizers.Adam, "SGD": keras.optimizers.SGD}
+
+
+def train(callbacks, seed=1, optimizer="Adam", **options):
+    """Three epochs from the same start; the model and its History."""
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1), name="image"),
+            layers.Conv2D(2, 3, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.GlobalAveragePooling2D(name="mean"),
+            layers.Dropout(0.2, name="dropout"),
+            layers.Dense(1, name="output"),
+        ],
+        name="small",
+    )
+    optimizer = OPTIMIZERS[optimizer](name="optimizer")
+    model.compile(optimizer, loss="mse", metrics=["mae"], **options)
+    history = model.fit(x, y, batch_size=4, epochs=3, verbose=0, callbacks=callbacks)
+    return model, history.history
+
+
+def differing(one, other):
+    """How many numbers differ, bit for bit, and in all how many there are."""
+    pairs = list(zip(one, other, strict=True))
+    count = sum(int((np.asarray(a) != np.asarray(b)).sum()) for a, b in pairs)
+    return f"{count} of {sum(np.size(a) for a, _ in pairs)} differ"
+
+
+def compare(run, other):
+    """All that a training leaves behind, compared."""
+    (model, history), (model_2, history_2) = run, other
+    values, values_2 = (
+        [
+            [keras.ops.convert_to_numpy(v) for v in variables]
+            for variables in (m.variables, m.optimizer.variables)
+        ]
+        for m in (model, model_2)
+    )
+    return {
+        "weights, averages, random state": differing(values[0], values_2[0]),
+        "optimizer state": differing(values[1], values_2[1]),
+        "History": differing(history.values(), history_2.values()),
+    }
+
+
+recorder = hr.GradientRecorder(record_freq=1)
+plain, watched = train([]), train([recorder])
+pd.Series(compare(plain, watched), name="with and without a recorder").to_frame()
+
+# %% [markdown]
+# A comparison that could not fail would show nothing. The same with another seed:
+
+# %%
+pd.Series(compare(plain, train([], seed=2)), name="another seed").to_frame()
+
+# %% [markdown]
+# ## A saved file
+#
+# Nothing of the recorder is in the model, so nothing is in what is saved. Both models
+# are saved, and all arrays in the two files compared; among them is the number of steps
+# that the optimizer has counted.
+
+
+# %%
+def saved(model):
+    """The configuration and the arrays in a `.keras` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:
+            config = archive.read("config.json")
+            archive.extract("model.weights.h5", folder)
+        arrays = {}
+
+        def keep(name, item):
+            if isinstance(item, h5py.Dataset):
+                arrays[name] = item[()]
+
+        with h5py.File(Path(folder, "model.weights.h5")) as file:
+            file.visititems(keep)
+    return config, arrays
+
+
+(config, arrays), (config_2, arrays_2) = saved(plain[0]), saved(watched[0])
+print("Same configuration:", config == config_2)
+print("Same names:", arrays.keys() == arrays_2.keys())
+print("Arrays:", differing(arrays.values(), arrays_2.values()))
+for model, _ in (plain, watched):
+    print("Steps in its optimizer:", int(model.optimizer.iterations.numpy()))
+
+# %% [markdown]
+# ## Why it holds
+#
+# The capturing step [runs the model's own train step](capture.ipynb) and adds outputs
+# to it. It adds no variable, draws no random number and calls nothing that the
+# training calls. What the optimizer is given is passed on untouched.
+#
+# But an output more can change how a compiler rounds. A compiler joins operations
+# (*fusion*), and rounds between them or not; what it may join depends on who else
+# needs the value in between. So where outputs leave a step matters. Small tensors leave
+# it joined into one, since each output costs time, but not all into one:
+
+# %%
+text = textwrap.dedent(inspect.getsource(packing.Packer.pack))
+Code("# hrcallbacks/packing.py\n" + text, language="python")
+
+# %% [markdown]
+# ## Each way to run a step
+#
+# The same comparison for three ways to run a step and two optimizers. `XLA` is
+# `jit_compile=True`, `graph` is a TensorFlow graph without it, and `eager` is
+# `run_eagerly=True`. A cell says how many weights and states differ after the three
+# epochs, and by how much at most.
+
+
+# %%
+WAYS = {
+    "XLA": {"jit_compile": True},
+    "graph": {"jit_compile": False},
+    "eager": {"run_eagerly": True},
+}
+
+
+def state(model):
+    """All weights and the optimizer's state, in one array."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return np.concatenate(
+        [np.ravel(keras.ops.convert_to_numpy(v)).astype("float64") for v in variables]
+    )
+
+
+def difference(optimizer, options):
+    """With and without a recorder: how many numbers differ, and how much at most."""
+    ends = [
+        state(train(callbacks, optimizer=optimizer, **options)[0])
+        for callbacks in ([], [hr.GradientRecorder(record_freq=1)])
+    ]
+    gaps = np.abs(ends[0] - ends[1])
+    return f"{np.count_nonzero(gaps)}, {gaps.max():.0e}" if gaps.any() else "none"
+
+
+differences = pd.DataFrame(
+    {
+        optimizer: {way: difference(optimizer, o) for way, o in WAYS.items()}
+        for optimizer in OPTIMIZERS
+    }
+)
+differences
+
+# %% [markdown]
+# TensorFlow's graph optimizer, Grappler, reorders products. SGD multiplies a gradient
+# by the rate; where the gradient is itself a product, such as that of the scale in
+# batch normalisation, Grappler may multiply in another order, unless the gradient is
+# needed by someone else too. The recorder is someone else. A difference in the row
+# `graph` is of this kind, one of rounding: both runs train with the gradient of the
+# loss. The same cell with Grappler's arithmetic rewriting off in both runs:
+
+# %%
+if keras.config.backend() == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    print("graph, SGD, not rewritten:", difference("SGD", WAYS["graph"]))
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+
+# %% [markdown]
+# ## The other proof
+#
+# That training is unchanged does not show that what was recorded is what trained. A
+# replay does: it gives the recorded gradients to a new optimizer of the same
+# configuration, and compares the weights that come out with the recorded ones, step by
+# step. What is left is the rounding of float32.
+
+# %%
+recorder.recording.replay()
+
+# %% [markdown]
+# This too can fail. A hundredth more in the gradient of one step, in a copy of the
+# recording:
+
+# %%
+forged = copy.deepcopy(recorder.recording)
+forged.gradients["output/kernel"][5] *= 1.01
+forged.replay()
+
+# %% [markdown]
+# The tests of the package do both, for each optimizer of Keras and for models of many
+# kinds, on three backends.
