@@ -223,7 +223,7 @@ class Histogram(Reduction):
     Args:
         bins: How many bins.
         octaves: Width of a bin in factors of two. Under the defaults the bins run from
-            2**-42, 2e-13, to 2**22, 4e6.
+            `2**-42`, 2e-13, to `2**22`, 4e6.
         name: What it is called in the recording.
 
     Raises:

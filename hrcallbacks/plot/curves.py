@@ -13,6 +13,8 @@ from hrcallbacks.selection import choose_paths
 def loss(recording, *, smooth=1, log=False, ax=None):
     """The loss of each recorded step's batch, before its update.
 
+    Two runs in one picture: `hr.plot.loss({"Rate 0.1": first, "Rate 0.3": second})`.
+
     Args:
         recording: A `Recording`, or a dict of them by name, to compare.
         smooth: Records around each of which the mean is drawn, above the losses
@@ -27,9 +29,6 @@ def loss(recording, *, smooth=1, log=False, ax=None):
         TypeError: If it is no recording.
         ValueError: If a recording is empty, or `smooth` is below 1.
         ImportError: If Matplotlib is not installed.
-
-    Example:
-        `hr.plot.loss({"Rate 0.1": first, "Rate 0.3": second})`
     """
     several = isinstance(recording, Mapping)
     if several and not recording:

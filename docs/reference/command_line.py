@@ -1,0 +1,43 @@
+# %% [markdown]
+# # Command line
+#
+# `hrcallbacks` looks at recordings from the shell; `python -m hrcallbacks` is the same.
+# A recording is a store, such as `GradientRecorder(store="run.zarr")` or
+# `recording.save("run.zarr")` writes. No command needs Keras. What follows is what
+# `--help` says.
+
+# %% tags=["setup"]
+import contextlib
+import os
+
+os.environ["COLUMNS"] = "80"
+
+from hrcallbacks.cli import main
+
+
+def show_help(*command):
+    """Prints what `hrcallbacks COMMAND --help` does."""
+    with contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+
+
+# %%
+show_help()
+
+# %% [markdown]
+# ## show
+
+# %%
+show_help("show")
+
+# %% [markdown]
+# ## plot
+
+# %%
+show_help("plot")
+
+# %% [markdown]
+# ## table
+
+# %%
+show_help("table")

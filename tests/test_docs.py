@@ -1,0 +1,112 @@
+"""The reference names what is public, and code in the documentation is code that runs.
+
+Needs no MkDocs: it reads the pages' sources.
+"""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hrcallbacks as hr
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(ROOT.glob("docs/**/*.md"))
+MODULES = sorted(ROOT.glob("hrcallbacks/**/*.py"))
+# Documented as whole modules, or as what a public function returns.
+BESIDE_ALL = ["hrcallbacks.backprop", "hrcallbacks.replay.Replay"]
+# A fenced block, with a comment right before it that names a test or a reason.
+BLOCK = re.compile(
+    r"(?:<!-- (?P<mark>run|not run): (?P<why>[^>]+) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *```$",
+    re.M | re.S,
+)
+
+
+def documented_names():
+    pages = ROOT.glob("docs/reference/*.md")
+    return [
+        name
+        for page in sorted(pages)
+        for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)
+    ]
+
+
+def blocks(page, language):
+    return [b for b in BLOCK.finditer(page.read_text()) if b["language"] == language]
+
+
+def test_each_public_name_is_documented_once():
+    public = [f"hrcallbacks.{name}" for name in hr.__all__]
+    # Some public names are submodules themselves.
+    assert sorted(documented_names()) == sorted({*public, *BESIDE_ALL})
+
+
+def test_documented_names_are_there():
+    for name in documented_names():
+        module, _, attribute = name.rpartition(".")
+        if name.removeprefix("hrcallbacks.") in hr.__all__:
+            assert hasattr(hr, attribute)
+        elif (ROOT / name.replace(".", "/")).with_suffix(".py").is_file():
+            assert importlib.import_module(name).__doc__
+        else:
+            assert getattr(importlib.import_module(module), attribute).__doc__
+
+
+def test_reference_pages_are_in_the_navigation():
+    configuration = (ROOT / "mkdocs.yml").read_text()
+    pages = [p.name for p in ROOT.glob("docs/reference/*.md")]
+    assert pages
+    for page in pages:
+        assert f"- reference/{page}\n" in configuration
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_of_a_page_run(page, tmp_path):
+    code = [b["code"] for b in blocks(page, "python") if b["mark"] != "not run"]
+    if not code:
+        return
+    result = subprocess.run(
+        [sys.executable, "-c", "".join(code)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{page.relative_to(ROOT)}\n{result.stderr}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda p: p.stem)
+def test_commands_of_a_page_are_run_or_say_why_not(page):
+    shell = [b for name in ("bash", "sh", "console") for b in blocks(page, name)]
+    for block in shell:
+        assert block["mark"], f"{page.name}: no '<!-- run: ... -->' before\n{block[0]}"
+    for block in BLOCK.finditer(page.read_text()):
+        assert block["language"], f"{page.name}: name the language of\n{block[0]}"
+
+
+def test_no_python_block_of_the_readme_is_left_out():
+    # tests/test_readme.py runs what its own pattern finds.
+    page = ROOT / "README.md"
+    assert len(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)) == len(
+        blocks(page, "python")
+    )
+
+
+def docstrings(module):
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, kinds):
+            yield getattr(node, "name", module.stem), ast.get_docstring(node) or ""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_examples_in_docstrings_are_doctests(module):
+    for name, text in docstrings(module):
+        assert "```" not in text, f"{name}: a fenced block is not run; use >>>"
+        if re.search(r"^ *Examples?:$", text, re.M):
+            assert re.search(r"^ *>>> ", text, re.M), f"{name}: no doctest in Example"
