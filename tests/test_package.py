@@ -58,9 +58,12 @@ PACKAGES = {
     "plot": [
         "__init__",
         "accessor",
+        "animation",
         "network",
         "picture",
         "trajectories",
+        "heatmap",
+        "histograms",
         "curves",
         "lines",
         "source",

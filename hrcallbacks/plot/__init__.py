@@ -7,7 +7,10 @@ colour-blind, and read on light and on dark.
 """
 
 from hrcallbacks.plot.accessor import Plots
+from hrcallbacks.plot.animation import network_animation, save_animation
 from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
+from hrcallbacks.plot.heatmap import heatmap
+from hrcallbacks.plot.histograms import histograms
 from hrcallbacks.plot.network import network
 from hrcallbacks.plot.style import theme
 from hrcallbacks.plot.trajectories import trajectories
@@ -15,8 +18,12 @@ from hrcallbacks.plot.trajectories import trajectories
 __all__ = [
     "Plots",
     "gradient_flow",
+    "heatmap",
+    "histograms",
     "loss",
     "network",
+    "network_animation",
+    "save_animation",
     "theme",
     "trajectories",
     "update_ratio",

@@ -2,7 +2,14 @@
 
 import functools
 
-from hrcallbacks.plot import curves, network, trajectories
+from hrcallbacks.plot import (
+    animation,
+    curves,
+    heatmap,
+    histograms,
+    network,
+    trajectories,
+)
 
 
 def _method(function):
@@ -32,4 +39,7 @@ class Plots:
     trajectories = _method(trajectories.trajectories)
     gradient_flow = _method(curves.gradient_flow)
     update_ratio = _method(curves.update_ratio)
+    heatmap = _method(heatmap.heatmap)
+    histograms = _method(histograms.histograms)
     network = _method(network.network)
+    network_animation = _method(animation.network_animation)

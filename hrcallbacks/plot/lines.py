@@ -63,7 +63,7 @@ def draw(ax, lines, *, smooth, log):
     if log:
         style.log_ticks(ax)
     else:
-        style.plain_ticks(ax)
+        style.plain_ticks(ax.yaxis)
     if not any(np.isfinite(y).any() for y in finite):
         count = sum(len(y) for y in finite)
         style.note(ax, f"NaN or infinite: all of {count:,} numbers")

@@ -200,7 +200,11 @@ class Picture:
             mark = {"ls": "none", "ms": 7}
             up = {"marker": "^", "color": style.POSITIVE, "label": "gradient > 0"}
             down = {"marker": "v", "color": style.NEGATIVE, "label": "gradient < 0"}
-            dead = {"marker": "o", "color": _faint(ink), "label": "no gradient (dead)"}
+            dead = {
+                "marker": "o",
+                "color": style.faint(0.35),
+                "label": "no gradient (dead)",
+            }
             dead |= {"ms": 9, "mec": ink}
             entries += [Line2D([], [], **mark | look) for look in (up, down, dead)]
             scale += f", largest: |gradient| {self._steepest:.3g}"
@@ -291,7 +295,7 @@ class Picture:
             for bias in biases[record]:
                 part = abs(bias) / self._thickest if np.isfinite(bias) else 0
                 rings.append((_signed(bias, 1), 1 + 2.5 * part))
-        faces = [_faint(ink) if d else "none" for d in self.dead_units(record)]
+        faces = [style.faint(0.35) if d else "none" for d in self.dead_units(record)]
         self.nodes.set_facecolor(faces)
         self.nodes.set_edgecolor([color for color, _ in rings])
         self.nodes.set_linewidths([width for _, width in rings])
@@ -338,14 +342,8 @@ def _signed(value, alpha):
     from matplotlib.colors import to_rgba
 
     if not np.isfinite(value) or value == 0:
-        return to_rgba(style.ink(), 0.6)
+        return style.faint(0.6)
     return to_rgba(style.POSITIVE if value > 0 else style.NEGATIVE, alpha)
-
-
-def _faint(color):
-    from matplotlib.colors import to_rgba
-
-    return to_rgba(color, 0.35)
 
 
 def _numbered(letter, count):

@@ -87,6 +87,13 @@ def ink():
     return pyplot().rcParams["text.color"]
 
 
+def faint(alpha):
+    """The colour of text, let through."""
+    from matplotlib.colors import to_rgba
+
+    return to_rgba(ink(), alpha)
+
+
 def new_axes(ax, *, size=(7, 4)):
     """The axes to draw on: those given, or those of a new figure.
 
@@ -102,7 +109,7 @@ def new_axes(ax, *, size=(7, 4)):
     return ax
 
 
-def new_grid(axes, shape, *, size, columns=None):
+def new_grid(axes, shape, *, size, columns=None, share=True):
     """Axes in rows and columns: those given, or those of a new figure.
 
     Args:
@@ -110,6 +117,7 @@ def new_grid(axes, shape, *, size, columns=None):
         shape: How many rows and columns.
         size: Width and height of a new figure, in inches.
         columns: Of how many columns a new figure is to be: the others go below them.
+        share: Whether panels share their x axis.
 
     Returns:
         An array of axes of that shape, and whether they are new.
@@ -127,7 +135,7 @@ def new_grid(axes, shape, *, size, columns=None):
     columns = min(count, columns or count)
     bands = -(-count // columns)
     figure = plt.figure(figsize=size, layout="constrained")
-    made = figure.subplots(rows * bands, columns, sharex=True, squeeze=False)
+    made = figure.subplots(rows * bands, columns, sharex=share, squeeze=False)
     panels = made.reshape(bands, rows, columns).swapaxes(0, 1).reshape(rows, -1)
     for ax in panels[:, count:].flat:
         ax.remove()
@@ -170,7 +178,9 @@ def diverging():
 
     high, low = to_rgb(POSITIVE), to_rgb(NEGATIVE)
     return LinearSegmentedColormap.from_list(
-        "diverging", [(*low, 1), (*low, 0), (*high, 0), (*high, 1)]
+        "diverging",
+        [(0, (*low, 1)), (0.5, (*low, 0)), (0.5, (*high, 0)), (1, (*high, 1))],
+        N=512,
     )
 
 
@@ -225,11 +235,11 @@ def log_ticks(ax):
     ax.yaxis.set_minor_formatter(FuncFormatter(text))
 
 
-def plain_ticks(ax):
-    """Writes 1e-08 at each tick, where Matplotlib has a factor above the axis."""
-    largest = np.abs(ax.get_ylim()).max()
+def plain_ticks(axis):
+    """Writes 1e-08 at each tick, where Matplotlib has a factor beside the axis."""
+    largest = np.abs(axis.get_view_interval()).max()
     if largest >= 1e5 or largest < 1e-3:
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axis.set_major_formatter(lambda value, _: f"{value:.3g}")
 
 
 def mark_edge(ax, x, where, *, edge, marker, color):

@@ -115,7 +115,7 @@ def _panel(ax, recording, quantity, path, found, *, most):
     else:
         entries = _bands(ax, x, finite)
     _zero_line(ax)
-    style.plain_ticks(ax)
+    style.plain_ticks(ax.yaxis)
     bad = ~np.isfinite(values)
     color = style.ink()
     style.mark_edge(ax, x, bad.any(axis=1), edge="top", marker="x", color=color)

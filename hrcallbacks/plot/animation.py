@@ -1,0 +1,87 @@
+"""The picture of a network, record after record."""
+
+import os
+from pathlib import Path
+
+from hrcallbacks.plot.network import picture_of
+
+_MOST_FRAMES = 500
+_ENDINGS = (".gif", ".html", ".mp4")
+
+
+def network_animation(recording, *, values=False, interval=600, ax=None):
+    """The picture of `network`, from the first record to the last.
+
+    `save_animation` writes it to a file; in a notebook,
+    `IPython.display.HTML(animation.to_jshtml())` shows it with buttons.
+
+    Args:
+        recording: As of `network`.
+        values: As of `network`.
+        interval: Milliseconds from one record to the next.
+        ax: Axes to draw on; None for those of a new figure.
+
+    Returns:
+        A `matplotlib.animation.FuncAnimation`. Keep it: one that nothing refers to any
+        more does not move.
+
+    Raises:
+        TypeError: If it is no recording.
+        ValueError: As of `network`, or if there are more than 500 records.
+        ImportError: If Matplotlib is not installed.
+    """
+    picture = picture_of(recording, values=values, ax=ax)
+    if len(recording) > _MOST_FRAMES:
+        raise ValueError(
+            f"An animation of {len(recording):,} records would have as many frames, "
+            f"and {_MOST_FRAMES} can be watched. Record fewer, such as with "
+            "record_freq='epoch', or see hr.plot.network(recording, record=n) and "
+            "hr.plot.trajectories(recording)."
+        )
+    from matplotlib.animation import FuncAnimation
+
+    picture.show(0)
+    return FuncAnimation(
+        picture.ax.figure,
+        picture.show,
+        frames=len(recording),
+        interval=interval,
+        repeat_delay=2 * interval,
+    )
+
+
+def save_animation(animation, path, *, dpi=100):
+    """Writes an animation to a file of the kind that its name ends in.
+
+    Args:
+        animation: What `network_animation` gave.
+        path: A path that ends in `.gif` (written with Pillow, which comes with
+            Matplotlib), `.html` (one file, with buttons to play and to step) or `.mp4`
+            (needs ffmpeg).
+        dpi: Dots per inch.
+
+    Raises:
+        ValueError: If it ends in something else.
+    """
+    path = Path(os.fspath(path))
+    if path.suffix.lower() not in _ENDINGS:
+        raise ValueError(
+            f"Expected a path that ends in one of {_ENDINGS}. Received: {str(path)!r}."
+        )
+    if path.suffix.lower() == ".html":
+        import matplotlib as mpl
+
+        with mpl.rc_context({"savefig.dpi": dpi, "animation.embed_limit": 200}):
+            page = animation.to_jshtml()
+        path.write_text(_PAGE.format(page), encoding="utf-8")
+        return
+    writer = {".gif": "pillow", ".mp4": "ffmpeg"}[path.suffix.lower()]
+    animation.save(path, writer=writer, dpi=dpi)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Network</title></head>
+<body>
+{}
+</body></html>
+"""

@@ -1,0 +1,255 @@
+"""Elements by records: all of a variable's numbers in one picture."""
+
+import numpy as np
+
+from hrcallbacks.plot import source, style
+
+_MOST_ELEMENTS = 5_000
+_MOST_VARIABLES = 30
+# More columns than a screen has; above it several records share one.
+_MOST_COLUMNS = 2_000
+# So many rows have room for a name each.
+_MOST_NAMED = 30
+# No variable has less of the height than this part of an even share.
+_LEAST_SHARE = 0.6
+
+
+def heatmap(
+    recording,
+    *,
+    quantity="gradients",
+    variables=None,
+    limit=None,
+    decades=None,
+    ax=None,
+):
+    """Each element in a row, each record in a column, coloured by its value.
+
+    Positive is blue, negative orange, zero the colour of the paper; the colours lie
+    symmetric about zero. NaN and infinities are hatched. Of many elements, those of a
+    small variable have higher rows.
+
+    Args:
+        recording: A `Recording` of raw values, or of an `hr.Sample` of them.
+        quantity: `"gradients"` or `"weights"`.
+        variables: A glob or list of globs on the paths; None for all.
+        limit: The magnitude of the strongest colour; None for the largest there is.
+        decades: None for a linear scale. A number for a logarithmic one, over so many
+            powers of ten below `limit`, and linear below those: for gradients that
+            differ much in size.
+        ax: Axes to draw on; None for those of a new figure.
+
+    Returns:
+        The axes; their `images` are those of the variables, from the top. With more
+        than 2,000 records a column has, of several records, the value furthest from
+        zero, or NaN.
+
+    Raises:
+        TypeError: If it is no recording.
+        ValueError: If the recording is empty or no elements were recorded, nothing
+            matches `variables`, they have more than 5,000 elements or are more than
+            30, or another argument is none of the above.
+        ImportError: If Matplotlib is not installed.
+    """
+    source.checked(recording)
+    found = source.raw_paths(recording, quantity, variables)
+    sizes = {p: int(np.prod(a.shape[1:], dtype=int)) for p, (a, _) in found.items()}
+    sizes = {path: size for path, size in sizes.items() if size}
+    _check(recording, quantity, variables, sizes)
+    _check_positive(limit=limit, decades=decades)
+    values = {path: _by_column(found[path][0], sizes[path]) for path in sizes}
+    limit = _largest(values.values()) if limit is None else limit
+    rows = sum(sizes.values())
+    rows = rows if rows <= _MOST_NAMED else len(sizes)
+    ax = style.new_axes(ax, size=(7, max(4, 0.27 * rows + 1)))
+    scale = _scale(limit, decades)
+    columns = next(iter(values.values())).shape[1]
+    left, right, xlabel = _extent(ax, recording, columns)
+    heights = _heights(sizes)
+    bottom = sum(heights.values())
+    broken, names = 0, {}
+    for path, shown in values.items():
+        top, bottom = bottom, bottom - heights[path]
+        box = (left, right, bottom, top)
+        _draw(ax, shown, box, scale)
+        broken += _hatch(ax, ~np.isfinite(shown), box)
+        names[path] = top, bottom
+        if bottom > 0:
+            ax.axhline(bottom, color=style.ink(), linewidth=0.6)
+    _name_rows(ax, recording, quantity, names, {p: found[p][1] for p in sizes}, sizes)
+    ax.set(xlim=(left, right), ylim=(0, sum(heights.values())))
+    _colorbar(ax, quantity, limit, decades, values.values())
+    _finish(ax, quantity, xlabel, broken)
+    return ax
+
+
+def _check_positive(**numbers):
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < np.inf:
+            raise ValueError(
+                f"Expected {name}: a number above 0, or None. Received: {number!r}."
+            )
+
+
+def _check(recording, quantity, variables, sizes):
+    if not sizes:
+        raise ValueError(
+            "A heat map is drawn of single elements, and none was recorded of the "
+            f"{quantity} of variables={variables!r}. There is "
+            f"{source.recorded_of(recording, quantity)}. Record 'raw' or "
+            "hr.Sample(n) of them, or see hr.plot.gradient_flow and hr.plot.histograms."
+        )
+    total = sum(sizes.values())
+    if total > _MOST_ELEMENTS or len(sizes) > _MOST_VARIABLES:
+        smallest = min(sizes, key=lambda path: sizes[path])
+        raise ValueError(
+            f"A heat map of {len(sizes)} variables would have {total:,} rows, and "
+            f"{_MOST_ELEMENTS:,} of {_MOST_VARIABLES} variables can be seen. Choose "
+            f"some, such as variables={smallest!r}, record hr.Sample(n) in place of "
+            "'raw', or see hr.plot.histograms and hr.plot.gradient_flow."
+        )
+
+
+def _by_column(array, size):
+    """Elements by columns; a column is a record, or several where there are many."""
+    array = np.asarray(array, np.float64).reshape(-1, size)
+    each = -(-len(array) // _MOST_COLUMNS)
+    if each == 1:
+        return array.T
+    pad = np.zeros((-len(array) % each, size))
+    blocks = np.concatenate([array, pad]).reshape(-1, each, size)
+    place = np.abs(blocks).argmax(axis=1)  # Of NaN, where there is one.
+    return np.take_along_axis(blocks, place[:, np.newaxis], axis=1)[:, 0].T
+
+
+def _largest(arrays):
+    finite = [a[np.isfinite(a)] for a in arrays]
+    return max((np.abs(a).max() for a in finite if a.size), default=0) or 1.0
+
+
+def _heights(sizes):
+    """How high each variable is drawn: by its elements, but not too low to name."""
+    total, least = sum(sizes.values()), _LEAST_SHARE / len(sizes)
+    least = 0 if total <= _MOST_NAMED else least
+    return {path: max(size / total, least) for path, size in sizes.items()}
+
+
+def _extent(ax, recording, columns):
+    """The left and the right end of the x axis, and its label; sets the ticks."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    x, label = source.time_axis(recording)
+    gaps = np.unique(np.diff(x))
+    if len(gaps) <= 1 and (len(x) == 1 or gaps[0] > 0):
+        half = (gaps[0] if len(gaps) else 1) / 2
+        style.time_ticks(ax, x)
+        width = 2 * half * (columns * -(-len(x) // columns))
+        return x[0] - half, x[0] - half + width, label
+    # Unevenly spaced: a column a record, and at the ticks the times.
+    each = -(-len(x) // columns)
+
+    def text(value, _):
+        place = round(value)
+        return f"{x[place]:,}" if 0 <= place < len(x) else ""
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    ax.xaxis.set_major_formatter(FuncFormatter(text))
+    return -0.5, columns * each - 0.5, label
+
+
+def _scale(limit, decades):
+    from matplotlib.colors import Normalize, SymLogNorm
+
+    if decades is None:
+        return Normalize(-limit, limit)
+    threshold = limit * 10.0**-decades
+    return SymLogNorm(threshold, linscale=0.5, vmin=-limit, vmax=limit)
+
+
+def _draw(ax, shown, box, scale):
+    ax.imshow(
+        np.ma.masked_invalid(shown),
+        cmap=style.diverging(),
+        norm=scale,
+        extent=box,
+        aspect="auto",
+        interpolation="nearest",
+    )
+
+
+def _hatch(ax, bad, box):
+    """Hatches cells; returns how many they are."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    left, right, bottom, top = box
+    rows, columns = bad.shape
+    width, height = (right - left) / columns, (top - bottom) / rows
+    patches = []
+    for row in np.flatnonzero(bad.any(axis=1)):
+        ends = np.flatnonzero(np.diff(np.concatenate([[0], bad[row], [0]])))
+        for start, stop in zip(ends[::2], ends[1::2], strict=True):
+            place = left + start * width, top - (row + 1) * height
+            patches.append(Rectangle(place, (stop - start) * width, height))
+    if patches:
+        cells = PatchCollection(
+            patches,
+            hatch="////",
+            facecolor=style.faint(0.2),
+            edgecolor=style.ink(),
+            linewidth=0.0,
+            zorder=2,
+        )
+        ax.add_collection(cells, autolim=False)
+    return int(bad.sum())
+
+
+def _name_rows(ax, recording, quantity, places, indices, sizes):
+    """Names each element where all have room, or each variable."""
+    short = source.short_names(places)
+    symbols = source.is_dense(recording)
+    ticks, labels = [], []
+    for path, (top, bottom) in places.items():
+        if symbols and sum(sizes.values()) <= _MOST_NAMED:
+            names = source.element_labels(recording, path, quantity, indices[path])
+        else:
+            names = [short[path]]
+        step = (top - bottom) / len(names)
+        ticks += [top - (n + 0.5) * step for n in range(len(names))]
+        labels += names
+    ax.set_yticks(ticks, labels, fontsize="small")
+    ax.tick_params(axis="y", length=0)
+
+
+def _colorbar(ax, quantity, limit, decades, values):
+    finite = [v[np.isfinite(v)] for v in values]
+    low = any((v < -limit).any() for v in finite)
+    high = any((v > limit).any() for v in finite)
+    extend = {(1, 1): "both", (1, 0): "min", (0, 1): "max"}.get((low, high), "neither")
+    bar = ax.figure.colorbar(ax.images[0], ax=ax, pad=0.02, extend=extend)
+    bar.set_label(quantity[:-1].capitalize())
+    if decades is None:
+        style.plain_ticks(bar.ax.yaxis)
+    bar.outline.set_linewidth(0.6)
+
+
+def _finish(ax, quantity, xlabel, broken):
+    style.finish(ax, title=quantity.capitalize(), xlabel=xlabel)
+    ax.grid(visible=False)
+    if broken:
+        from matplotlib.patches import Patch
+
+        entry = Patch(
+            facecolor=style.faint(0.2),
+            edgecolor=style.ink(),
+            hatch="////",
+            linewidth=0,
+            label=f"NaN or infinite: {broken:,} cells",
+        )
+        ax.legend(
+            handles=[entry],
+            loc="upper right",
+            bbox_to_anchor=(1, -0.08),
+            frameon=False,
+            fontsize="small",
+        )

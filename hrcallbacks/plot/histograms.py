@@ -1,0 +1,217 @@
+"""How values are distributed over time: ridges, each of one record."""
+
+import numpy as np
+
+from hrcallbacks.plot import source, style
+from hrcallbacks.reductions import Histogram
+from hrcallbacks.selection import choose_paths
+
+_MOST_PANELS = 12
+_BINS = 40
+# How far a ridge rises, in distances to the next.
+_RISE = 1.6
+_ABSENT = "no gradient"
+
+
+def histograms(
+    recording,
+    *,
+    quantity="gradients",
+    variables=None,
+    ridges=12,
+    magnitude=None,
+    axes=None,
+):
+    """Ridges over time: a histogram of each variable's elements in some of the records.
+
+    Time runs downwards. Each ridge is as high as its own fullest bin, so that the
+    shapes can be compared. Shares of NaN, of infinities and, of magnitudes, of
+    exact zeros are written beside it.
+
+    Args:
+        recording: A `Recording` of raw values, or of an `hr.Histogram` of them.
+        quantity: `"gradients"` or `"weights"`.
+        variables: A glob or list of globs on the paths; None for all.
+        ridges: Of how many records, evenly chosen, the first and the last among them.
+        magnitude: Whether magnitudes are shown, on a logarithmic scale, or values; an
+            `hr.Histogram` has magnitudes alone. None for values where they were
+            recorded.
+        axes: As many axes as there are variables; None for those of a new figure.
+
+    Returns:
+        An array of axes, of shape `(variables,)`.
+
+    Raises:
+        TypeError: If it is no recording.
+        ValueError: If the recording is empty or has neither raw values nor an
+            `hr.Histogram`, nothing matches `variables`, they are more than 12, or
+            another argument is none of the above.
+        ImportError: If Matplotlib is not installed.
+    """
+    source.checked(recording)
+    if isinstance(ridges, bool) or not isinstance(ridges, int) or ridges < 1:
+        raise ValueError(f"Expected ridges: an int, 1 or more. Received: {ridges!r}.")
+    chosen = np.linspace(0, len(recording) - 1, min(ridges, len(recording)))
+    records = chosen.round().astype(int)
+    panels = _read(recording, quantity, variables, records, magnitude)
+    _check(recording, quantity, variables, magnitude, panels)
+    wide = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
+    size = (7, 3.4 * -(-len(panels) // wide) + 0.4)
+    grid, new = style.new_grid(
+        axes, (1, len(panels)), size=size, columns=wide, share=False
+    )
+    names = source.short_names(panels)
+    x, label = source.time_axis(recording)
+    for number, (ax, path) in enumerate(zip(grid[0], panels, strict=True)):
+        _draw(ax, panels[path], x[records])
+        first = number % wide == 0 or not new
+        style.finish(
+            ax,
+            title=names[path],
+            xlabel=_named(quantity, panels[path]),
+            ylabel=label if first else None,
+        )
+        ax.title.set_fontsize("medium")
+        ax.grid(visible=False, axis="y")
+        ax.spines["left"].set_visible(False)
+    return grid[0]
+
+
+class Ridges:
+    """Histograms of one variable, with bins that they share.
+
+    Args:
+        counts: Counts, `(ridges, bins)`.
+        edges: Edges of the bins.
+        others: Dict from a name to the share, for each ridge, of elements in no bin.
+        is_magnitude: Whether they are of magnitudes.
+    """
+
+    def __init__(self, counts, edges, others, *, is_magnitude):
+        self.counts, self.edges, self.others = counts, edges, others
+        self.is_magnitude = is_magnitude
+
+    @classmethod
+    def of_values(cls, rows):
+        """Of raw values, one row of elements a ridge."""
+        finite = rows[np.isfinite(rows)]
+        low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
+        if not low < high:
+            low, high = low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
+        # Halved, for float64 may not hold the difference of its largest numbers.
+        edges = 2 * np.linspace(low / 2, high / 2, _BINS + 1)
+        counts = [np.histogram(r[np.isfinite(r)], edges)[0] for r in rows]
+        others = {"NaN": np.isnan(rows), "inf": np.isinf(rows)}
+        shares = {name: where.mean(axis=1) for name, where in others.items()}
+        return cls(np.array(counts), edges, shares, is_magnitude=False)
+
+    @classmethod
+    def of_counts(cls, counts, edges):
+        """Of what an `hr.Histogram` makes, one row a ridge."""
+        edges = np.asarray(edges)
+        bins = len(edges) - 1
+        counts = np.nan_to_num(counts)  # NaN in a record that has none.
+        total = np.maximum(counts.sum(axis=1), 1)
+        places = {"zero": bins, "NaN": bins + 1, "inf": bins + 2}
+        shares = {name: counts[:, place] / total for name, place in places.items()}
+        inner = counts[:, :bins]
+        used = np.flatnonzero(inner.any(axis=0))
+        first, last = (used[0], used[-1]) if used.size else (bins // 2, bins // 2)
+        first, last = max(first - 1, 0), min(last + 1, bins - 1)
+        edges = edges[first : last + 2]
+        return cls(inner[:, first : last + 1], edges, shares, is_magnitude=True)
+
+
+def _read(recording, quantity, variables, records, magnitude):
+    """`Ridges` by path."""
+    raw = recording.arrays(quantity)
+    flags = recording.has_gradient.to_numpy()[records]
+    flags = dict(zip(recording.has_gradient, flags.T, strict=True))
+    found = {}
+    for path in choose_paths(recording.paths, variables):
+        if path in raw and 0 not in raw[path].shape:
+            rows = np.stack([np.ravel(raw[path][int(n)]) for n in records])
+            found[path] = _of_raw(rows.astype(np.float64), magnitude)
+        elif magnitude is not False:
+            found |= _of_recorded(recording, quantity, path, records)
+        if path in found and path in flags and quantity == "gradients":
+            found[path].others[_ABSENT] = ~flags[path]
+    return found
+
+
+def _of_raw(rows, magnitude):
+    if not magnitude:
+        return Ridges.of_values(rows)
+    histogram = Histogram()
+    counts = np.stack([histogram.on_host(row) for row in rows])
+    return Ridges.of_counts(counts, histogram.edges)
+
+
+def _of_recorded(recording, quantity, path, records):
+    """Of a recorded `hr.Histogram`, if there is one of this variable."""
+    for name, how in source.recorded_kind(recording, quantity, "Histogram").items():
+        arrays = recording.arrays(quantity, name)
+        if path in arrays:
+            counts = np.stack([np.asarray(arrays[path][int(n)]) for n in records])
+            return {path: Ridges.of_counts(counts, how["edges"])}
+    return {}
+
+
+def _check(recording, quantity, variables, magnitude, panels):
+    if not panels:
+        raise ValueError(
+            f"Histograms need raw {quantity} or an hr.Histogram of them"
+            f"{' (for magnitude=False raw ones)' if magnitude is False else ''}, and "
+            f"neither was recorded of variables={variables!r}. There is "
+            f"{source.recorded_of(recording, quantity)}. Record "
+            f"GradientRecorder({quantity}=hr.Histogram())."
+        )
+    if len(panels) > _MOST_PANELS:
+        raise ValueError(
+            f"Histograms of {len(panels)} variables would be {len(panels)} panels, "
+            f"and {_MOST_PANELS} can be read. Choose some, such as variables="
+            f"{next(iter(panels))!r}, or see hr.plot.gradient_flow(recording) for all."
+        )
+
+
+def _named(quantity, ridges):
+    name = quantity[:-1]
+    return f"|{name}|" if ridges.is_magnitude else name.capitalize()
+
+
+def _draw(ax, ridges, times):
+    """Draws ridges, the first at the top."""
+    count = len(ridges.counts)
+    x = np.repeat(ridges.edges, 2)[1:-1]
+    for number, color in enumerate(style.depth_colors(count)):
+        base, counts = count - 1 - number, ridges.counts[number]
+        y = base + _RISE * np.repeat(counts / max(counts.max(), 1), 2)
+        order = 2 + number / count  # Each before those above it.
+        ax.fill_between(x, base, y, color=color, alpha=0.55, linewidth=0, zorder=order)
+        ax.plot(x, y, color=color, linewidth=0.9, zorder=order)
+        ax.annotate(
+            _said_of_others(ridges.others, number),
+            (1, base),
+            (2, 0),
+            xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points",
+            fontsize="x-small",
+        )
+    ax.set_yticks(np.arange(count)[::-1], [f"{t:,}" for t in times])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-0.2, count - 1 + _RISE + 0.1)
+    if ridges.is_magnitude:
+        ax.set_xscale("log")
+    else:
+        style.plain_ticks(ax.xaxis)
+
+
+def _said_of_others(others, number):
+    shares = {name: share[number] for name, share in others.items()}
+    if shares.pop(_ABSENT, 0):
+        return _ABSENT
+    return ", ".join(f"{_percent(s)} {name}" for name, s in shares.items() if s > 0)
+
+
+def _percent(share):
+    return "<1 %" if share < 0.005 else f"{100 * share:.0f} %"
