@@ -67,3 +67,16 @@ def tiny():
     )
     model.compile("adam", loss="mse", jit_compile=False)
     return model
+
+
+@pytest.fixture
+def figures():
+    """Lays out each figure that a test has made, and closes it."""
+    import matplotlib.pyplot as plt
+
+    yield plt
+    try:
+        for number in plt.get_fignums():
+            plt.figure(number).draw_without_rendering()
+    finally:
+        plt.close("all")

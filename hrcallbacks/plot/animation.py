@@ -75,8 +75,24 @@ def save_animation(animation, path, *, dpi=100):
             page = animation.to_jshtml()
         path.write_text(_PAGE.format(page), encoding="utf-8")
         return
-    writer = {".gif": "pillow", ".mp4": "ffmpeg"}[path.suffix.lower()]
-    animation.save(path, writer=writer, dpi=dpi)
+    fps = 1000 / animation.event_source.interval
+    writer = _pillow_writer(fps) if path.suffix.lower() == ".gif" else "ffmpeg"
+    animation.save(path, writer=writer, dpi=dpi, fps=fps)
+
+
+def _pillow_writer(fps):
+    from matplotlib.animation import PillowWriter
+    from matplotlib.colors import to_rgba
+
+    class OnPaper(PillowWriter):
+        def grab_frame(self, **savefig_kwargs):
+            # A GIF's frames lie above each other: through transparent ones, the
+            # earlier ones can be seen.
+            if to_rgba(self.fig.get_facecolor())[3] < 1:
+                savefig_kwargs["facecolor"] = "white"
+            super().grab_frame(**savefig_kwargs)
+
+    return OnPaper(fps=fps)
 
 
 _PAGE = """<!DOCTYPE html>

@@ -126,12 +126,12 @@ def update_ratio(recording, *, variables=None, smooth=1, ax=None):
     ratios, absent = _update_ratios(recording, variables)
     ax = style.new_axes(ax)
     x, xlabel = source.time_axis(recording)
-    lines = _lines(x, ratios, absent, _layers(ratios).values())
-    entries = draw(ax, lines, smooth=smooth, log=True)
     guide = ax.axhline(
         1e-3, color=style.ink(), alpha=0.7, linestyle="--", linewidth=1, zorder=1.5
     )
     guide.set_label("1e-3, rule of thumb")
+    lines = _lines(x, ratios, absent, _layers(ratios).values())
+    entries = draw(ax, lines, smooth=smooth, log=True)
     style.legend_right(ax, [*entries, guide])
     style.finish(
         ax,
@@ -151,9 +151,8 @@ def _norms(recording, variables):
             f"No norm of the gradients of variables={variables!r} was recorded. There "
             f"are those of {list(table)}."
         )
-    flags = recording.has_gradient
     absent = pd.DataFrame(
-        {p: ~flags[p] if p in flags else False for p in chosen},
+        {path: source.absent(recording, "gradients", path) for path in chosen},
         index=recording.index.index,
     )
     norms = table[chosen].set_axis(recording.index.index)

@@ -12,6 +12,7 @@ _MOST_COLUMNS = 2_000
 _MOST_NAMED = 30
 # No variable has less of the height than this part of an even share.
 _LEAST_SHARE = 0.6
+_MOST_POWERS = 4
 
 
 def heatmap(
@@ -230,7 +231,19 @@ def _colorbar(ax, quantity, limit, decades, values):
     bar.set_label(quantity[:-1].capitalize())
     if decades is None:
         style.plain_ticks(bar.ax.yaxis)
+    else:
+        powers = _powers(limit, decades)
+        bar.set_ticks([*(-powers[::-1]), 0, *powers], minor=False)
+        bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.6)
+
+
+def _powers(limit, decades):
+    """Powers of ten to label: some of those from the threshold to the limit."""
+    last = int(np.floor(np.log10(limit)))
+    first = int(np.ceil(np.log10(limit) - decades))
+    step = -(-(last - first + 1) // _MOST_POWERS)
+    return 10.0 ** np.arange(last, first - 1, -step)[::-1]
 
 
 def _finish(ax, quantity, xlabel, broken):

@@ -55,7 +55,7 @@ def histograms(
     records = chosen.round().astype(int)
     panels = _read(recording, quantity, variables, records, magnitude)
     _check(recording, quantity, variables, magnitude, panels)
-    wide = {1: 1, 2: 2, 4: 2}.get(len(panels), 3)
+    wide = style.columns_for(len(panels))
     size = (7, 3.4 * -(-len(panels) // wide) + 0.4)
     grid, new = style.new_grid(
         axes, (1, len(panels)), size=size, columns=wide, share=False
@@ -125,8 +125,6 @@ class Ridges:
 def _read(recording, quantity, variables, records, magnitude):
     """`Ridges` by path."""
     raw = recording.arrays(quantity)
-    flags = recording.has_gradient.to_numpy()[records]
-    flags = dict(zip(recording.has_gradient, flags.T, strict=True))
     found = {}
     for path in choose_paths(recording.paths, variables):
         if path in raw and 0 not in raw[path].shape:
@@ -134,8 +132,9 @@ def _read(recording, quantity, variables, records, magnitude):
             found[path] = _of_raw(rows.astype(np.float64), magnitude)
         elif magnitude is not False:
             found |= _of_recorded(recording, quantity, path, records)
-        if path in found and path in flags and quantity == "gradients":
-            found[path].others[_ABSENT] = ~flags[path]
+        if path in found:
+            absent = source.absent(recording, quantity, path)
+            found[path].others[_ABSENT] = absent[records]
     return found
 
 

@@ -10,7 +10,7 @@ from hrcallbacks.plot import source, style
 _RADIUS = 0.27
 _WIDTH, _HEIGHT = 7.0, 6.0  # Inches, the height at the most.
 _SPACING = 0.62  # Inches between the nodes of a layer, if there is room.
-_WIDEST = 6.0  # Points.
+_NARROWEST, _WIDEST = 0.7, 6.0  # Points.
 _SMALLEST, _LARGEST = 10.0, 150.0  # Square points.
 _ASIDE = 0.17
 # More units of a layer have no room for a number in each.
@@ -202,7 +202,7 @@ class Picture:
             down = {"marker": "v", "color": style.NEGATIVE, "label": "gradient < 0"}
             dead = {
                 "marker": "o",
-                "color": style.faint(0.35),
+                "color": style.faint(0.25),
                 "label": "no gradient (dead)",
             }
             dead |= {"ms": 9, "mec": ink}
@@ -253,9 +253,11 @@ class Picture:
     def _show_links(self, weights):
         good = np.isfinite(weights)
         part = np.abs(np.where(good, weights, 0)) / self._widest
-        self.links.set_linewidths(np.where(good, 0.4 + (_WIDEST - 0.4) * part, 1))
+        self.links.set_linewidths(
+            np.where(good, _NARROWEST + (_WIDEST - _NARROWEST) * part, 1)
+        )
         self.links.set_color(
-            [_signed(w, 0.35 + 0.65 * p) for w, p in zip(weights, part, strict=True)]
+            [_signed(w, 0.5 + 0.5 * p) for w, p in zip(weights, part, strict=True)]
         )
         self.links.set_linestyles(["-" if fine else ":" for fine in good])
 
@@ -295,7 +297,7 @@ class Picture:
             for bias in biases[record]:
                 part = abs(bias) / self._thickest if np.isfinite(bias) else 0
                 rings.append((_signed(bias, 1), 1 + 2.5 * part))
-        faces = [style.faint(0.35) if d else "none" for d in self.dead_units(record)]
+        faces = [style.faint(0.25) if d else "none" for d in self.dead_units(record)]
         self.nodes.set_facecolor(faces)
         self.nodes.set_edgecolor([color for color, _ in rings])
         self.nodes.set_linewidths([width for _, width in rings])
@@ -305,7 +307,8 @@ class Picture:
         for number, (weight, gradient) in enumerate(links):
             weight.set_text(_number(self._weights[record][number]))
             if self._gradients is not None:
-                gradient.set_text(_number(self._gradients[record][number]))
+                text = _number(self._gradients[record][number])
+                gradient.set_text(f"g {text}")
         biases = [""] * self._chain.sizes[0]
         for count, values in zip(self._chain.sizes[1:], self._biases, strict=True):
             known = [""] * count if values is None else map(_number, values[record])

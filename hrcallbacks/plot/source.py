@@ -82,6 +82,14 @@ def raw_paths(recording, quantity, variables):
     return found
 
 
+def absent(recording, quantity, path):
+    """Bool for each record: whether a variable got no gradient in it."""
+    flags = recording.has_gradient
+    if quantity != "gradients" or path not in flags:
+        return np.zeros(len(recording), bool)
+    return ~flags[path].to_numpy()
+
+
 def sampled(recording, path, described):
     """The flat indices of the elements that an `hr.Sample` took."""
     from hrcallbacks.reductions import Sample

@@ -109,6 +109,11 @@ def new_axes(ax, *, size=(7, 4)):
     return ax
 
 
+def columns_for(count):
+    """In how many columns so many panels are laid out."""
+    return {1: 1, 2: 2, 4: 2}.get(count, 3)
+
+
 def new_grid(axes, shape, *, size, columns=None, share=True):
     """Axes in rows and columns: those given, or those of a new figure.
 

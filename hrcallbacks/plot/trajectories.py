@@ -7,7 +7,6 @@ from hrcallbacks.plot import source, style
 _MOST_PANELS = 12
 # So many elements have a line each.
 _MOST_LINES = 12
-_MARK = "NaN, inf"
 _QUANTILES = ((0, 1, 0.12), (0.05, 0.95, 0.25), (0.25, 0.75, 0.45))
 
 
@@ -44,35 +43,16 @@ def trajectories(recording, *, variables=None, axes=None):
     rows = {quantity: found for quantity, found in rows.items() if found}
     paths = [p for p in recording.paths if any(p in found for found in rows.values())]
     _check(recording, paths, variables)
-    wide = {1: 1, 2: 2, 4: 2}.get(len(paths), 3)
-    bands = -(-len(paths) // wide)
-    panels, new = style.new_grid(
-        axes,
-        (len(rows), len(paths)),
-        size=(7, (2.1 * len(rows) + 0.4) * bands),
-        columns=wide,
-    )
-    names = source.short_names(paths)
+    wide = style.columns_for(len(paths))
+    height = (2.1 * len(rows) + 0.4) * -(-len(paths) // wide)
+    shape = (len(rows), len(paths))
+    panels, new = style.new_grid(axes, shape, size=(7, height), columns=wide)
     entries = {}
-    for column, path in enumerate(paths):
-        for row, (quantity, found) in enumerate(rows.items()):
-            ax = panels[row, column]
-            drawn = _panel(
-                ax, recording, quantity, path, found.get(path), most=12 // wide
-            )
-            entries[path] = _merged(entries.get(path, []), drawn)
-            label = quantity[:-1].capitalize()
-            style.finish(ax, ylabel=label if column % wide == 0 or not new else None)
-        panels[-1, column].set_xlabel(source.time_axis(recording)[1])
-    columns = 12 // wide
-    for start in range(0, len(paths), wide):
-        band = paths[start : start + wide]
-        tallest = max(_legend_shape(entries[path], columns)[1] for path in band)
-        for ax, path in zip(panels[0, start:], band, strict=False):
-            ax.set_title(names[path], pad=6 + 14 * tallest, fontsize="medium")
-            _legend(ax, entries[path], columns)
-    if new:
-        panels[0, 0].figure.align_ylabels(panels[:, ::wide])
+    for place, path in enumerate(paths):
+        column = dict(zip(rows, panels[:, place], strict=True))
+        entries[path] = _draw_column(column, recording, path, rows, most=12 // wide)
+    _name_axes(panels, recording, rows, each=wide if new else 1)
+    _head(panels[0], entries, wide)
     return panels
 
 
@@ -93,35 +73,41 @@ def _check(recording, paths, variables):
         )
 
 
-def _merged(above, below):
-    """Entries of a legend for both rows: those below differ by their marks alone."""
-    known = {entry.get_label() for entry in above}
-    marks = [e for e in below if e.get_label() == _MARK and _MARK not in known]
-    return [*above, *marks] if above else below
-
-
-def _panel(ax, recording, quantity, path, found, *, most):
-    """Draws one variable's weights or gradients; returns entries for a legend."""
+def _draw_column(column, recording, path, rows, *, most):
+    """Draws one variable's weights and gradients; returns entries for a legend."""
     x, _ = source.time_axis(recording)
-    style.time_ticks(ax, x, most=most)
-    if found is None:
-        style.note(ax, f"{quantity} not recorded")
-        return []
-    values = np.asarray(found[0], np.float64).reshape(len(recording), -1)
+    entries, broken = [], False
+    for quantity, ax in column.items():
+        style.time_ticks(ax, x, most=most)
+        style.finish(ax)
+        if path not in rows[quantity]:
+            style.note(ax, f"{quantity} not recorded")
+            continue
+        array, indices = rows[quantity][path]
+        values = np.asarray(array, np.float64).reshape(len(recording), -1)
+        absent = source.absent(recording, quantity, path)
+        drawn = _draw(ax, x, values, recording, (quantity, path, indices))
+        entries = entries or drawn
+        bad = ~np.isfinite(values).all(axis=1) & ~absent
+        style.mark_edge(ax, x, bad, edge="top", marker="x", color=style.ink())
+        broken = broken or bad.any()
+        if values.size and not np.isfinite(values).any():
+            what = "no gradient" if absent.all() else "NaN or infinite"
+            style.note(ax, f"{what}\nin all records")
+    return entries + ([style.mark_entry("x", "NaN, inf")] if broken else [])
+
+
+def _draw(ax, x, values, recording, what):
+    quantity, path, indices = what
     finite = np.where(np.isfinite(values), values, np.nan)
     if values.shape[1] <= _MOST_LINES:
-        labels = source.element_labels(recording, path, quantity, found[1])
+        labels = source.element_labels(recording, path, quantity, indices)
         entries = _lines(ax, x, finite, labels)
     else:
         entries = _bands(ax, x, finite)
     _zero_line(ax)
     style.plain_ticks(ax.yaxis)
-    bad = ~np.isfinite(values)
-    color = style.ink()
-    style.mark_edge(ax, x, bad.any(axis=1), edge="top", marker="x", color=color)
-    if bad.all():
-        style.note(ax, "NaN or infinite\nin all records")
-    return entries + ([style.mark_entry("x", _MARK)] if bad.any() else [])
+    return entries
 
 
 def _lines(ax, x, values, labels):
@@ -165,18 +151,35 @@ def _zero_line(ax):
         ax.axhline(0, color=style.ink(), alpha=0.4, linewidth=0.8, zorder=1)
 
 
-def _legend_shape(entries, columns):
-    """Columns and rows of a legend."""
-    columns = max(1, min(columns, len(entries)))
-    return columns, -(-len(entries) // columns)
+def _name_axes(panels, recording, rows, *, each):
+    """Labels of the x axes, and of the y axes of every so many columns."""
+    for ax in panels[-1]:
+        ax.set_xlabel(source.time_axis(recording)[1])
+    for quantity, row in zip(rows, panels, strict=True):
+        for ax in row[::each]:
+            ax.set_ylabel(quantity[:-1].capitalize())
+    if each > 1:
+        panels[0, 0].figure.align_ylabels(list(panels[:, ::each].flat))
 
 
-def _legend(ax, entries, columns):
+def _head(panels, entries, wide):
+    """Titles, all of a row as high, and below them the legends."""
+    names = source.short_names(entries)
+    most = 12 // wide
+    for start in range(0, len(entries), wide):
+        row = list(entries)[start : start + wide]
+        tallest = max(-(-len(entries[path]) // most) for path in row)
+        for ax, path in zip(panels[start:], row, strict=False):
+            ax.set_title(names[path], pad=6 + 14 * tallest, fontsize="medium")
+            _legend(ax, entries[path], most)
+
+
+def _legend(ax, entries, most):
     """A legend between the title and the panel, where it covers no line."""
     if entries:
         ax.legend(
             handles=entries,
-            ncols=_legend_shape(entries, columns)[0],
+            ncols=min(most, len(entries)),
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
             borderaxespad=0.2,
