@@ -75,9 +75,10 @@ def save_animation(animation, path, *, dpi=100):
             page = animation.to_jshtml()
         path.write_text(_PAGE.format(page), encoding="utf-8")
         return
-    fps = 1000 / animation.event_source.interval
-    writer = _pillow_writer(fps) if path.suffix.lower() == ".gif" else "ffmpeg"
-    animation.save(path, writer=writer, dpi=dpi, fps=fps)
+    writer = "ffmpeg"
+    if path.suffix.lower() == ".gif":
+        writer = _pillow_writer(1000 / animation.event_source.interval)
+    animation.save(path, writer=writer, dpi=dpi)
 
 
 def _pillow_writer(fps):

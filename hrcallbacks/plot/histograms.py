@@ -98,8 +98,7 @@ class Ridges:
         low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
         if not low < high:
             low, high = low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
-        # Halved, for float64 may not hold the difference of its largest numbers.
-        edges = 2 * np.linspace(low / 2, high / 2, _BINS + 1)
+        edges = np.linspace(low, high, _BINS + 1)
         counts = [np.histogram(r[np.isfinite(r)], edges)[0] for r in rows]
         others = {"NaN": np.isnan(rows), "inf": np.isinf(rows)}
         shares = {name: where.mean(axis=1) for name, where in others.items()}

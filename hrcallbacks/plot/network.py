@@ -64,8 +64,8 @@ def dense_chain(recording):
     """
     shapes = dict(recording.attributes["variables"])
     kernels = [path for path, shape in shapes.items() if len(shape) == 2]
-    if not source.is_dense(recording):
-        other = next((p for p in shapes if p not in kernels), None)
+    other = source.not_dense(recording)
+    if other is not None:
         raise _refused(f"This model has {other!r} of shape {tuple(shapes[other])}.")
     for above, below in itertools.pairwise(kernels):
         if shapes[above][1] != shapes[below][0]:

@@ -131,13 +131,22 @@ def layer_of(path):
 
 def is_dense(recording):
     """Whether the model has kernels of two axes and their biases alone."""
+    return not_dense(recording) is None
+
+
+def not_dense(recording):
+    """The first variable that is no dense layer's kernel or bias, or None."""
     shapes = dict(recording.attributes["variables"])
-    kernels = {layer_of(p) for p, s in shapes.items() if len(s) == 2}
-    return bool(kernels) and all(
-        (len(shape) == 2 and path.endswith("/kernel"))
-        or (len(shape) == 1 and path.endswith("/bias") and layer_of(path) in kernels)
+    kernels = {
+        layer_of(path)
         for path, shape in shapes.items()
-    )
+        if len(shape) == 2 and path.endswith("/kernel")
+    }
+    for path, shape in shapes.items():
+        name = {1: "bias", 2: "kernel"}.get(len(shape))
+        if path.rpartition("/")[2] != name or layer_of(path) not in kernels:
+            return path
+    return None
 
 
 def element_labels(recording, path, quantity, indices=None):
