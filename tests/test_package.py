@@ -61,6 +61,8 @@ PACKAGES = {
         "animation",
         "network",
         "picture",
+        "captions",
+        "chain",
         "trajectories",
         "heatmap",
         "histograms",

@@ -2,14 +2,12 @@
 
 import functools
 
-from hrcallbacks.plot import (
-    animation,
-    curves,
-    heatmap,
-    histograms,
-    network,
-    trajectories,
-)
+from hrcallbacks.plot.animation import network_animation
+from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
+from hrcallbacks.plot.heatmap import heatmap
+from hrcallbacks.plot.histograms import histograms
+from hrcallbacks.plot.network import network
+from hrcallbacks.plot.trajectories import trajectories
 
 
 def _method(function):
@@ -35,11 +33,11 @@ class Plots:
         names = [n for n in vars(type(self)) if not n.startswith("_")]
         return f"<Plots: {', '.join(names)}>"
 
-    loss = _method(curves.loss)
-    trajectories = _method(trajectories.trajectories)
-    gradient_flow = _method(curves.gradient_flow)
-    update_ratio = _method(curves.update_ratio)
-    heatmap = _method(heatmap.heatmap)
-    histograms = _method(histograms.histograms)
-    network = _method(network.network)
-    network_animation = _method(animation.network_animation)
+    loss = _method(loss)
+    trajectories = _method(trajectories)
+    gradient_flow = _method(gradient_flow)
+    update_ratio = _method(update_ratio)
+    heatmap = _method(heatmap)
+    histograms = _method(histograms)
+    network = _method(network)
+    network_animation = _method(network_animation)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from hrcallbacks.plot.network import picture_of
 
@@ -41,8 +42,9 @@ def network_animation(recording, *, values=False, interval=600, ax=None):
     from matplotlib.animation import FuncAnimation
 
     picture.show(0)
+    figure: Any = picture.ax.figure
     return FuncAnimation(
-        picture.ax.figure,
+        figure,
         picture.show,
         frames=len(recording),
         interval=interval,

@@ -89,7 +89,7 @@ def _draw_line(ax, line, y, smooth):
     ax.plot(line.x, y, **look | {"alpha": 0.3, "linewidth": 0.8})
     # Centred: a mean of the past alone would lag behind what it is of.
     mean = pd.Series(y).rolling(smooth, min_periods=1, center=True).mean()
-    mean = np.where(np.isfinite(y), mean.to_numpy(), np.nan)
+    mean = np.where(np.isfinite(y), np.asarray(mean), np.nan)
     return ax.plot(line.x, mean, label=line.label, **look | {"linewidth": 1.8})[0]
 
 

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 
 from hrcallbacks.plot import source
-from hrcallbacks.plot.picture import Chain, Picture
+from hrcallbacks.plot.chain import Chain
+from hrcallbacks.plot.picture import Picture
 
 _MOST_UNITS = 16
 _MOST_WEIGHTS = 200
