@@ -13,7 +13,6 @@ import pandas as pd
 from hrcallbacks import tables
 from hrcallbacks.diagnose import diagnose
 from hrcallbacks.export import to_parquet, to_xarray
-from hrcallbacks.plot import Plots
 from hrcallbacks.progress import progress
 from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import replay
@@ -336,6 +335,8 @@ class Recording:
     @property
     def plot(self):
         """The functions of `hrcallbacks.plot` as methods: `recording.plot.loss()`."""
+        from hrcallbacks.plot import Plots
+
         return Plots(self)
 
     def save(self, path):
