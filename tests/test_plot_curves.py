@@ -198,6 +198,7 @@ def test_ratios_of_weights_before_the_update_belong_to_their_step():
     drawn = line(ax, "a/kernel").get_ydata()
     np.testing.assert_allclose(drawn, [np.nan, 0.5, 1.0, 2.0])
     assert marks(ax, "x") == []
+    assert ax.get_xlim()[0] < 1
 
 
 def test_weights_that_lie_steps_apart_make_no_ratio():

@@ -59,7 +59,11 @@ def draw(ax, lines, *, smooth, log):
         style.mark_edge(ax, line.x, bad, edge="top", marker="x", color=color)
         marks |= {"v": _zero_or_below(lines)} if low.any() else {}
         marks |= {"x": "NaN or infinite"} if bad.any() else {}
-    style.time_ticks(ax, np.concatenate([line.x for line in lines]))
+    times = np.concatenate([line.x for line in lines])
+    # Records without a number have their place too.
+    ax.update_datalim(np.column_stack([times, times]), updatey=False)
+    ax.autoscale_view()
+    style.time_ticks(ax, times)
     if log:
         style.log_ticks(ax)
     else:
