@@ -77,7 +77,9 @@ def plot(options):
     given = {name: value for name, value in asked.items() if value is not None}
     for name in given.keys() - inspect.signature(drawings[options.what]).parameters:
         raise ValueError(f"--what {options.what} takes no --{name}.")
-    output = _writable(options.output or Path(f"{options.what}.png"))
+    moves = options.what == "network_animation"
+    output = options.output or Path(f"{options.what}.{'gif' if moves else 'png'}")
+    output = (_animatable if moves else _writable)(output)
     recording = _opened(options.recording)
     _draw(getattr(recording.plot, options.what), given, options.theme, output)
     print(f"Wrote {output}")
@@ -96,13 +98,23 @@ def _listed(drawings):
     )
 
 
+def _animatable(path):
+    from hrcallbacks.plot.animation import check_ending
+
+    check_ending(_writable(path))
+    return path
+
+
 def _draw(drawing, given, theme, output):
-    from hrcallbacks.plot import style
+    from hrcallbacks.plot import save_animation, style
 
     plt = style.pyplot()
     plt.switch_backend("agg")  # A file needs no display.
     with plt.style.context(style.theme(theme) if theme else {}):
         axes = drawing(**given)
+        if hasattr(axes, "to_jshtml"):
+            save_animation(axes, output)
+            return
         first = axes if hasattr(axes, "figure") else axes.flat[0]
         first.figure.savefig(output, dpi=150)
 

@@ -127,6 +127,12 @@ def test_plot_writes_a_picture(type_, folder, name):
     assert len(picture) > 10_000
 
 
+def test_plot_writes_an_animation(type_, folder):
+    status, said, errors = type_("plot run.zarr --what network_animation")
+    assert (status, said, errors) == (0, "Wrote network_animation.gif\n", "")
+    assert (folder / "network_animation.gif").read_bytes().startswith(b"GIF89a")
+
+
 def test_plot_takes_what_the_picture_takes(type_, folder):
     command = "plot run.zarr --what trajectories --variables output/* -o few.svg"
     assert type_(command)[0] == 0
@@ -159,6 +165,7 @@ def test_what_lists_what_there_is(type_):
         ("plot run.zarr", "Type --what and one of these:.*gradient_flow"),
         ("plot --what loss", "Type: hrcallbacks plot run.zarr --what loss"),
         ("plot run.zarr --what loss -o loss.xyz", "'xyz' is not supported.*png"),
+        ("plot run.zarr --what network_animation -o a.png", r"'.gif', .*'a.png'"),
         ("plot run.zarr --what loss -o no/loss.png", "there is no folder 'no'"),
         ("table run.zarr -o run.zarr", "this is a folder"),
         ("table run.zarr --variables */gamma", r"--variables \['\*/gamma'\].*bias'"),

@@ -66,10 +66,7 @@ def save_animation(animation, path, *, dpi=100):
         ValueError: If it ends in something else.
     """
     path = Path(os.fspath(path))
-    if path.suffix.lower() not in _ENDINGS:
-        raise ValueError(
-            f"Expected a path that ends in one of {_ENDINGS}. Received: {str(path)!r}."
-        )
+    check_ending(path)
     if path.suffix.lower() == ".html":
         import matplotlib as mpl
 
@@ -81,6 +78,18 @@ def save_animation(animation, path, *, dpi=100):
     if path.suffix.lower() == ".gif":
         writer = _pillow_writer(1000 / animation.event_source.interval)
     animation.save(path, writer=writer, dpi=dpi)
+
+
+def check_ending(path):
+    """Refuses a path of whose kind `save_animation` writes no file.
+
+    Raises:
+        ValueError: If it is of no such kind.
+    """
+    if Path(path).suffix.lower() not in _ENDINGS:
+        raise ValueError(
+            f"Expected a path that ends in one of {_ENDINGS}. Received: {str(path)!r}."
+        )
 
 
 def _pillow_writer(fps):
