@@ -17,7 +17,8 @@ from hrcallbacks.progress import progress
 from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import replay
 from hrcallbacks.selection import choose_paths
-from hrcallbacks.zarr_store import Stored, save
+from hrcallbacks.zarr_reader import Stored
+from hrcallbacks.zarr_store import save
 
 
 class Arrays(Mapping):

@@ -27,6 +27,7 @@ LAYERS = [
     "summary",
     "typeset",
     "zarr_store",
+    "zarr_reader",
     "storage",
     "diagnose",
     "replay",
