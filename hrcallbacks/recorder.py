@@ -3,40 +3,28 @@
 import collections
 import contextlib
 import functools
-import importlib.metadata
 import itertools
-import math
 import warnings
-from numbers import Integral
 from typing import Any
 
 import keras
-import numpy as np
 
 from hrcallbacks.attachment import attach
 from hrcallbacks.backends import backend
 from hrcallbacks.cadence import Cadence
+from hrcallbacks.contents import Contents
 from hrcallbacks.intake import Intake, RunningMean
+from hrcallbacks.memory_limit import checked_limit, too_large
 from hrcallbacks.recording import Recording
-from hrcallbacks.reductions import RAW_REDUCTION, Plan
-from hrcallbacks.selection import check_pattern, select_variables, unique_paths
 from hrcallbacks.snapshot import (
-    describe_optimizer,
     describe_replay,
-    host_dtype,
     snapshot_state,
     snapshot_variables,
     snapshot_weights,
 )
-from hrcallbacks.storage import HAS_GRADIENT, MemoryStore
+from hrcallbacks.storage import MemoryStore
 from hrcallbacks.train_step import ArmedStep, Probe, find_optimizers
 from hrcallbacks.zarr_store import ZarrStore
-
-_VERSIONS = {
-    "hrcallbacks": importlib.metadata.version("hrcallbacks"),
-    "keras": keras.__version__,
-    "numpy": np.__version__,
-}
 
 
 def _never_breaks_training(hook):
@@ -145,19 +133,23 @@ class GradientRecorder(keras.callbacks.Callback):
         resume=False,
     ):
         super().__init__()
-        check_pattern(variables)
         _check_choice("weights_at", weights_at, ("after", "before"))
         _check_choice("epoch_gradient", epoch_gradient, ("last", "mean"))
-        self._variables = variables
-        self._gradients = Plan("gradients", gradients)
-        self._weights = Plan("weights", weights)
         self._cadence = Cadence(record_freq)
         self._weights_at = weights_at
         self._mean = epoch_gradient == "mean"
+        self._contents = Contents(
+            variables,
+            gradients=gradients,
+            weights=weights,
+            weights_at=weights_at,
+            cadence=self._cadence,
+            mean=self._mean,
+        )
         self._path = store
-        self._max_bytes = _checked_size(max_bytes)
+        self._max_bytes = checked_limit(max_bytes)
         self._resume = resume
-        if not (self._gradients or self._weights):
+        if not (self._contents.gradients or self._contents.weights):
             raise ValueError(
                 "gradients=None and weights=None leave nothing to record. "
                 "Use 'raw' for one of them."
@@ -173,7 +165,6 @@ class GradientRecorder(keras.callbacks.Callback):
         self._probe: Any = None
         self._summing: Any = None  # The probe of steps that a mean alone needs.
         self._seen = []  # The variables and optimizers that the probes were made for.
-        self._declared = (), {}  # Those variables, and what is recorded of them.
         self.reset()
 
     def __repr__(self):
@@ -317,8 +308,7 @@ class GradientRecorder(keras.callbacks.Callback):
         known = (
             self._cadence.record_freq == 1
             and self._probe.is_resolved
-            and self._gradients.is_raw
-            and self._weights.is_raw
+            and self._contents.is_raw
         )
         variables = self._probe.variables(model) if known else {}
         # Now, while variables have their values: under JAX they have none in a fit.
@@ -421,31 +411,15 @@ class GradientRecorder(keras.callbacks.Callback):
             return
         left = max(epochs - self._epoch + 1, 0)
         count = self._cadence.count(self._steps + 1, left, self._batches)
-        held = len(self._store)
         if self._store.fits_in(count) or count is None:
             return
-        size = self._store.record_bytes
-        raise ValueError(
-            f"{count:,} records of {len(self._probe.variables(self._trained)):,} "
-            f"variables take {_bytes(size * (held + count))} of memory, "
-            f"{_bytes(size)} each: {size * (held + count):,} bytes, over max_bytes="
-            f"{self._max_bytes:,}. What would fit: {self._remedies(count, size)}"
+        raise too_large(
+            self._store,
+            count,
+            variables=len(self._probe.variables(self._trained)),
+            record_freq=self._cadence.record_freq,
+            max_bytes=self._max_bytes,
         )
-
-    def _remedies(self, count, size):
-        paths = len(self._probe.variables(self._trained))
-        remedies = []
-        norms = 8 * 3 * paths * count
-        if norms <= self._max_bytes:
-            remedies.append(
-                f"gradients='norm', weights='norm' ({_bytes(norms)}, plus the index)"
-            )
-        freq = self._cadence.record_freq
-        room = self._max_bytes // size - len(self._store)
-        if isinstance(freq, Integral) and room > 0:
-            steps = int(freq) * count
-            remedies.append(f"record_freq={steps // (room + 1) + 1} or more")
-        return ", or ".join([*remedies, "store='run.zarr', which keeps it on disk."])
 
     @_never_breaks_training
     def on_train_batch_begin(self, batch, logs=None):
@@ -563,31 +537,13 @@ class GradientRecorder(keras.callbacks.Callback):
         )
 
     def _select(self, trainable):
-        chosen = select_variables(self._variables, trainable)
-        gradients, weights = self._gradients.of(chosen), self._weights.of(chosen)
-        specs = {}
-        for quantity, reductions in (("gradients", gradients), ("weights", weights)):
-            for path, variable in chosen.items():
-                shape, dtype = tuple(variable.shape), host_dtype(variable)
-                for reduction in reductions[path]:
-                    spec = _spec(quantity, reduction, path, shape, dtype)
-                    specs[quantity, reduction.name, path] = spec
-        recorded = {path: chosen for path, chosen in gradients.items() if chosen}
-        specs |= {(*HAS_GRADIENT, path): ((), "float64") for path in recorded}
-        self._declared = trainable, specs
+        selected = self._contents.select(trainable)
         self._declare()
-        if self._mean:
-            gradients = {
-                path: (RAW_REDUCTION,) if r else () for path, r in gradients.items()
-            }
-        return chosen, gradients, weights, self._store.record_bytes
+        return *selected, self._store.record_bytes
 
     def _declare(self):
-        trainable, specs = self._declared
-        self._store.check(specs)
-        # What describes the columns first: a store writes both at once.
-        self._store.attributes.update(self._describe(trainable))
-        self._store.declare(specs)
+        optimizer = getattr(self._current_model, "optimizer", None)
+        self._contents.declare(self._store, optimizer)
 
     def _select_for_mean(self, trainable):
         chosen, gradients, _, size = self._select(trainable)
@@ -595,65 +551,8 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _reduced(self, path, gradient):
         """What a mean gradient's reductions make of it."""
-        chosen = self._gradients.of(self._probe.variables(self._trained))
+        chosen = self._contents.gradients.of(self._probe.variables(self._trained))
         return [(r.name, r.on_host(gradient)) for r in chosen[path]]
-
-    def _describe(self, trainable):
-        paths = unique_paths(trainable)
-        reductions = {
-            quantity: {n: r.describe() for n, r in plan.reductions.items()}
-            for quantity, plan in (
-                ("gradients", self._gradients),
-                ("weights", self._weights),
-            )
-        }
-        shapes = dict(self._store.attributes.get("variables", ()))
-        now = {path: tuple(v.shape) for path, v in zip(paths, trainable, strict=True)}
-        return {
-            # With those that an earlier fit has recorded.
-            "variables": _merged(shapes, now),
-            "reductions": reductions,
-            "record_freq": self._cadence.describe(),
-            "epoch_gradient": "mean" if self._mean else "last",
-            "weights_at": self._weights_at,
-            "optimizer": describe_optimizer(
-                getattr(self._current_model, "optimizer", None)
-            ),
-            "backend": keras.config.backend(),
-            "versions": _VERSIONS,
-        }
-
-
-def _merged(earlier, now):
-    """Paths and shapes of two fits, in the order of the one that has more."""
-    first, second = sorted((earlier, now), key=len, reverse=True)
-    return [*(first | second).items()]
-
-
-def _spec(quantity, reduction, path, shape, dtype):
-    # A function of the user's own is tried before training.
-    try:
-        return reduction.spec(shape, dtype)
-    except Exception as error:
-        raise ValueError(
-            f"The reduction {reduction.name!r} in {quantity}= fails on {path!r}, a "
-            f"tensor of shape {shape} and dtype {dtype}: {error!r}."
-        ) from error
-
-
-def _checked_size(max_bytes):
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-        raise ValueError(
-            "Expected max_bytes: an int, such as 2 * 1024**3 for 2 GiB. "
-            f"Received: {max_bytes!r}."
-        )
-    return max_bytes
-
-
-def _bytes(size):
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = min(int(math.log2(max(size, 1)) // 10), len(units) - 1)
-    return f"{size / 1024**power:.3g} {units[power]}"
 
 
 def _check_choice(name, value, choices):

@@ -17,6 +17,8 @@ LAYERS = [
     "recorder",
     "metrics",
     "attachment",
+    "contents",
+    "memory_limit",
     "intake",
     "train_step",
     "snapshot",
