@@ -11,6 +11,7 @@ import numpy as np
 
 from hrcallbacks.snapshot import describe_replay, to_host
 from hrcallbacks.storage import HAS_GRADIENT
+from hrcallbacks.train_step import NORM
 
 # Steps wait on the device until so many bytes, or so many of them, have come together,
 # or so many seconds have passed: one copy at a time would make each step wait for it.
@@ -108,6 +109,7 @@ class Intake:
             arrays = probe.packer.unpack(packed)
             if mean is not None:
                 arrays = mean.replaced(arrays)
+            arrays.pop(NORM, None)  # It is in the logs.
             records = _by_record(arrays)
             for number, record in records.items():
                 # Only where a step updates a variable several times it says which.

@@ -16,10 +16,14 @@ class Packer:
 
     A step can be traced several times, with other tensors each time (a variable may
     be left without gradient). So each layout is kept, and a packed dict names its own.
+
+    Args:
+        alone: Keys of tensors that are joined with no others.
     """
 
-    def __init__(self):
+    def __init__(self, alone=()):
         self._layouts = []
+        self._alone = alone
 
     def pack(self, tensors):
         """Packs tensors, inside a step.
@@ -38,7 +42,8 @@ class Packer:
             large = key if math.prod(shape) > _SMALL else None
             # Gradients and weights apart: joined, XLA computes a part of the update
             # once more inside the join, and rounds elsewhere than without it.
-            group = (dtype, large, key[1] == "weights")
+            apart = key[1] == "weights" or (key if key in self._alone else False)
+            group = (dtype, large, apart)
             groups.setdefault(group, []).append((key, shape))
         layout = tuple(tuple(members) for members in groups.values())
         if layout not in self._layouts:
@@ -47,6 +52,14 @@ class Packer:
             _join([tensors[key] for key, _ in members]) for members in layout
         )
         return {str(self._layouts.index(layout)): packed}
+
+    def alone(self, packed, key):
+        """One of the tensors that are joined with no others, or None; on the device."""
+        for name, tensors in packed.items():
+            for members, tensor in zip(self._layouts[int(name)], tensors, strict=True):
+                if members[0][0] == key:
+                    return tensor
+        return None
 
     def unpack(self, packed):
         """Brings what `pack` made to the host; where it is there, without a copy.

@@ -15,6 +15,7 @@ from hrcallbacks.cadence import Cadence
 from hrcallbacks.contents import Contents
 from hrcallbacks.intake import Intake, RunningMean
 from hrcallbacks.memory_limit import checked_limit, too_large
+from hrcallbacks.norm_log import NAME, NormLog
 from hrcallbacks.recording import Recording
 from hrcallbacks.snapshot import (
     describe_replay,
@@ -23,7 +24,7 @@ from hrcallbacks.snapshot import (
     snapshot_weights,
 )
 from hrcallbacks.storage import MemoryStore
-from hrcallbacks.train_step import ArmedStep, Probe, find_optimizers
+from hrcallbacks.train_step import NORM, ArmedStep, Probe, find_optimizers
 from hrcallbacks.zarr_store import ZarrStore
 
 
@@ -94,6 +95,14 @@ class GradientRecorder(keras.callbacks.Callback):
             `keras.callbacks.BackupAndRestore` does: what it recorded in epochs that
             are now trained again is replaced. Each epoch's end then waits until it is
             on disk. Put the recorder before `BackupAndRestore` among the callbacks.
+        log_norm: Whether to add `gradient_norm` to the logs, for the progress bar,
+            `History`, `CSVLogger`, `EarlyStopping(monitor="gradient_norm")` and all
+            others that come after the recorder among the callbacks: the Frobenius norm
+            of all chosen variables' gradients together. In a batch's logs it is that
+            of its step (of the last one of an execution of several), in an epoch's the
+            mean over all its steps, recorded or not, NaN and infinity included. It is
+            also in `Recording.index`. Where a step updates a variable several times,
+            its latest gradient counts. Not for `attached`, which has no logs.
 
     Raises:
         TypeError: If an argument is of no such kind.
@@ -131,6 +140,7 @@ class GradientRecorder(keras.callbacks.Callback):
         store=None,
         max_bytes=2 * 1024**3,
         resume=False,
+        log_norm=False,
     ):
         super().__init__()
         _check_choice("weights_at", weights_at, ("after", "before"))
@@ -161,9 +171,12 @@ class GradientRecorder(keras.callbacks.Callback):
             )
         if resume and store is None:
             raise ValueError("resume=True goes on with a store. Give its path: store=.")
+        _check_choice("log_norm", log_norm, (False, True))
+        self._norms = NormLog() if log_norm else None
         self._store: Any = None
         self._probe: Any = None
-        self._summing: Any = None  # The probe of steps that a mean alone needs.
+        # The probe of steps that are not recorded, but needed for a mean or the logs.
+        self._between: Any = None
         self._seen = []  # The variables and optimizers that the probes were made for.
         self.reset()
 
@@ -224,6 +237,8 @@ class GradientRecorder(keras.callbacks.Callback):
         self._ended = collections.deque([0], maxlen=1024)
         self._received = 0  # Steps that were captured in this epoch.
         self._running = RunningMean(self._reduced) if self._mean else None
+        if self._norms:
+            self._norms.begin_epoch()
 
     def _steps_in_epoch(self):
         if self._counts_itself():
@@ -271,14 +286,19 @@ class GradientRecorder(keras.callbacks.Callback):
         if self._probe is None or list(map(id, seen)) != list(map(id, self._seen)):
             # Otherwise the steps compiled in an earlier fit will do.
             self._seen = seen
-            self._probe = Probe(self._select, weights_at=self._weights_at)
-            self._summing = Probe(self._select_for_mean) if self._mean else None
+            norm = self._norms is not None
+            self._probe = Probe(
+                self._select, weights_at=self._weights_at, with_norm=norm
+            )
+            needed = self._mean or norm
+            self._between = needed and Probe(self._select_between, with_norm=norm)
         elif self._probe.is_resolved:
             self._declare()  # After a reset there is another store.
         # A model that Keras builds in its first step has no variables yet: its first
         # step is captured, wanted or not, and the probe selects before the update.
         if model.built:
-            self._probe.variables(model)
+            for probe in filter(None, (self._probe, self._between)):
+                probe.variables(model)
         self._trained = model
         self._store.begin_fit(self._snapshot(model))
 
@@ -358,6 +378,11 @@ class GradientRecorder(keras.callbacks.Callback):
         """
         if not isinstance(model, keras.Model):
             raise TypeError(f"Expected model: a keras.Model. Received: {model!r}.")
+        if self._norms:
+            raise ValueError(
+                "log_norm=True adds to the logs of fit; outside of fit there are none. "
+                "Record gradients='norm' instead, or pass the recorder to fit."
+            )
         self.set_params({})
         self.set_model(model)
         self._loose = optimizers
@@ -429,8 +454,8 @@ class GradientRecorder(keras.callbacks.Callback):
         self._begin_batches(batch, min(end, self._batches or end))
         if self._wanted or self._counts_itself() or not self._probe.is_resolved:
             self._arm(self._probe)
-        elif self._mean:
-            self._arm(self._summing)
+        elif self._between:
+            self._arm(self._between)
 
     def _arm(self, probe):
         ArmedStep.arm(
@@ -445,10 +470,13 @@ class GradientRecorder(keras.callbacks.Callback):
         return self._cadence.wants(self._steps + batch, batch, self._batches)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts the steps that ran."""
+        """Counts the steps that ran; adds the gradient norm to the logs."""
         # Of several steps in an execution Keras gives the last, older ones the first.
         steps = self._current_model.steps_per_execution
-        self._ended.append(batch - batch % steps + steps)
+        end = batch - batch % steps + steps
+        self._ended.append(end)
+        if self._norms and not self._stopped:
+            self._norms.log_batch(logs, end - steps + 1, end)
 
     @_never_breaks_training
     def _receive(self, probe, number, logs, packed):
@@ -458,6 +486,10 @@ class GradientRecorder(keras.callbacks.Callback):
         self._received += 1
         batch = self._batch + number + 1
         self._ended.append(batch)  # Also where another callback breaks the fit off.
+        norm = self._norms and probe.packer.alone(packed, NORM)
+        if self._norms and norm is not None:
+            self._norms.add(batch, norm)
+            logs = {NAME: norm, **logs}
         if batch not in self._wanted:
             if self._running:
                 self._running.add(probe.packer, packed)
@@ -471,15 +503,19 @@ class GradientRecorder(keras.callbacks.Callback):
     @_never_breaks_training
     def on_epoch_end(self, epoch, logs=None):
         """Hands the epoch's records on, with the epoch's metrics."""
-        for probe in filter(None, (self._probe, self._summing)):
+        probes = [*filter(None, (self._probe, self._between))]
+        for probe in probes:
             if probe.failure is not None:
                 raise probe.failure
+        if self._norms:
+            self._log_norm(logs)
         metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
         last = self._steps + self._steps_in_epoch()
         self._intake.end_epoch(self._epoch, last, metrics)
         if self._resume:  # Before another callback says that this epoch is done.
             self._intake.wait()
-        if self._received and not self._updates_seen and not self._warned:
+        seen = any(probe.optimizers for probe in probes)
+        if self._received and not seen and not self._warned:
             self._warned = True
             warnings.warn(
                 f"No optimizer was called in the training steps of epoch {self._epoch},"
@@ -490,9 +526,16 @@ class GradientRecorder(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    @property
-    def _updates_seen(self):
-        return bool(self._probe.optimizers)
+    def _log_norm(self, logs):
+        self._norms.log_epoch(logs)
+        if self._norms.is_news:
+            warnings.warn(
+                f"The logs have {NAME!r} from elsewhere already, and keep it: "
+                "log_norm=True adds nothing. Is there another recorder, or a metric of "
+                "that name?",
+                UserWarning,
+                stacklevel=3,
+            )
 
     @_never_breaks_training
     def on_train_end(self, logs=None):
@@ -545,9 +588,10 @@ class GradientRecorder(keras.callbacks.Callback):
         optimizer = getattr(self._current_model, "optimizer", None)
         self._contents.declare(self._store, optimizer)
 
-    def _select_for_mean(self, trainable):
+    def _select_between(self, trainable):
         chosen, gradients, _, size = self._select(trainable)
-        return chosen, gradients, dict.fromkeys(chosen, ()), size
+        nothing = dict.fromkeys(chosen, ())
+        return chosen, gradients if self._mean else nothing, nothing, size
 
     def _reduced(self, path, gradient):
         """What a mean gradient's reductions make of it."""

@@ -144,10 +144,10 @@ class _NumPy:
 
 
 def _norm(ops, x):
-    return ops.sqrt(_sum_of_squares(ops, x))
+    return ops.sqrt(sum_of_squares(ops, x))
 
 
-def _sum_of_squares(ops, x):
+def sum_of_squares(ops, x):
     """In two stages: float32 loses less, and XLA adds side by side.
 
     In one stage XLA makes a dot product of it, three times as slow on a CPU. The

@@ -16,10 +16,12 @@ import keras
 
 from hrcallbacks.backends import backend
 from hrcallbacks.packing import Packer
-from hrcallbacks.reductions import RAW
+from hrcallbacks.reductions import RAW, sum_of_squares
 
 _MISSING = object()
 _HALF = ("float16", "bfloat16")  # Their squares leave their range.
+# Key of a step's gradient norm, among what is taken out of it.
+NORM = (0, "gradient_norm", "", "")
 # `.observation`: what the train step running in this thread is seen to do. With
 # tf.distribute each replica runs its step in a thread of its own.
 _thread = threading.local()
@@ -42,15 +44,17 @@ class Probe:
             exist; gives those to record, as a dict from path to variable, then the
             dicts for `gradients_of` and `weights_of`, and `record_bytes`.
         weights_at: `"before"` or `"after"` the update.
+        with_norm: Whether to take the norm of all gradients too.
     """
 
-    def __init__(self, select, *, weights_at="after"):
+    def __init__(self, select, *, weights_at="after", with_norm=False):
         self.gradients_of = {}
         self.weights_of = {}
         self.record_bytes = 0
         self.weights_at = weights_at
+        self.with_norm = with_norm
         self.compiled = {}
-        self.packer = Packer()
+        self.packer = Packer(alone=(NORM,))
         self.optimizers = {}
         self.sparse = set()
         self.failure: Exception | None = None
@@ -120,6 +124,7 @@ class _Take:
         self._old = {}  # Weights from before the present call.
         self._record = 0
         self._loss = None
+        self._squares = {}  # By path, the sum of squares of its latest gradient.
 
     @_never_breaks_the_step
     def see_loss(self, loss):
@@ -144,11 +149,14 @@ class _Take:
         for path, index in paths.items():
             gradient = call.grads[index]
             # A variable without gradient is left out: None cannot leave a graph.
-            if probe.gradients_of[path] and gradient is not None:
+            wanted = probe.gradients_of[path] or probe.with_norm
+            if wanted and gradient is not None:
                 if backend.is_sparse(gradient):
                     probe.sparse.add(path)
                 gradient = backend.gradient(gradient, call.scale)
                 self._reduce("gradients", probe.gradients_of[path], path, gradient)
+                if probe.with_norm:
+                    self._squares[path] = sum_of_squares(keras.ops, _wide(gradient))
             if any(reduction.of_update for reduction in probe.weights_of[path]):
                 self._old[path] = call.value(variables[path])
         if probe.weights_at == "before":
@@ -179,7 +187,9 @@ class _Take:
 
     @_never_breaks_the_step
     def complete(self, value, knows):
-        """With the loss, and the weights that no optimizer was to update."""
+        """With the loss, the norm, and the weights that no optimizer was to update."""
+        if self._squares:
+            self.tensors[NORM] = keras.ops.sqrt(sum(self._squares.values()))
         for record, updated in enumerate(self._updated):
             self._record = record
             taken = {(n, q, path) for n, q, _, path in self.tensors}
@@ -200,9 +210,7 @@ class _Take:
 
     def _reduce(self, quantity, reductions, path, *tensors):
         ops = keras.ops
-        wide = tensors
-        if keras.backend.standardize_dtype(tensors[0].dtype) in _HALF:
-            wide = tuple(ops.cast(t, "float32") for t in tensors)
+        wide = tuple(map(_wide, tensors))
         for reduction in reductions:
             tensors_of = tensors if reduction.name == RAW else wide
             made = reduction.in_step(ops, *tensors_of)
@@ -215,6 +223,11 @@ class _Take:
 
     def _put(self, quantity, reduction, path, tensor):
         self.tensors[self._record, quantity, reduction, path] = tensor
+
+
+def _wide(tensor):
+    half = keras.backend.standardize_dtype(tensor.dtype) in _HALF
+    return keras.ops.cast(tensor, "float32") if half else tensor
 
 
 class Observation:

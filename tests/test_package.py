@@ -17,6 +17,7 @@ LAYERS = [
     "recorder",
     "metrics",
     "attachment",
+    "norm_log",
     "contents",
     "memory_limit",
     "intake",
