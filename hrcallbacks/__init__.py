@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hrcallbacks.recording import Recording, open_recording
     from hrcallbacks.reductions import Histogram, Reduction, Sample
     from hrcallbacks.stars import load_catalog, load_published_table, training_data
+    from hrcallbacks.tensorboard import to_tensorboard
     from hrcallbacks.vizier import download_catalog
 
 __version__ = importlib.metadata.version("hrcallbacks")
@@ -32,6 +33,7 @@ __all__ = [
     "log_spaced",
     "open_recording",
     "plot",
+    "to_tensorboard",
     "training_data",
 ]
 
@@ -53,6 +55,7 @@ _MODULES = {
     "log_spaced": "cadence",
     "open_recording": "recording",
     "plot": "plot",
+    "to_tensorboard": "tensorboard",
     "training_data": "stars",
 }
 

@@ -49,6 +49,15 @@ class Contents:
         """Whether every element of gradients and weights is recorded."""
         return self.gradients.is_raw and self.weights.is_raw
 
+    @property
+    def reductions(self):
+        """What a reader has to know of the reductions, by quantity and name."""
+        plans = {"gradients": self.gradients, "weights": self.weights}
+        return {
+            quantity: {n: r.describe() for n, r in plan.reductions.items()}
+            for quantity, plan in plans.items()
+        }
+
     def select(self, trainable):
         """Selects what is to be recorded of a model.
 
@@ -99,17 +108,10 @@ class Contents:
     def _describe(self, earlier, optimizer):
         paths = unique_paths(self._trainable)
         pairs = zip(paths, self._trainable, strict=True)
-        reductions = {
-            quantity: {n: r.describe() for n, r in plan.reductions.items()}
-            for quantity, plan in (
-                ("gradients", self.gradients),
-                ("weights", self.weights),
-            )
-        }
         return {
             # With those that an earlier fit has recorded.
             "variables": _merged(earlier, {p: tuple(v.shape) for p, v in pairs}),
-            "reductions": reductions,
+            "reductions": self.reductions,
             "record_freq": self._cadence.describe(),
             "epoch_gradient": "mean" if self._mean else "last",
             "weights_at": self._weights_at,

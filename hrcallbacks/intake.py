@@ -30,10 +30,12 @@ class Intake:
         background: Whether a thread of its own is to store them.
         per_epoch: Whether an epoch's latest step alone counts, and its record is to
             have the epoch's metrics.
+        followers: Who is told of each record that was stored, and of each epoch's end.
     """
 
-    def __init__(self, store, *, background, per_epoch):
+    def __init__(self, store, *, background, per_epoch, followers=()):
         self._store = store
+        self._followers = followers
         self._runner = Background(_QUEUED_BYTES) if background else Inline()
         self._per_epoch = per_epoch
         self._pending = []
@@ -69,21 +71,25 @@ class Intake:
             size = sum(probe.record_bytes for probe, *_ in pending)
             self._runner.submit(lambda: self._store_steps(pending), size)
 
-    def end_epoch(self, epoch, step, metrics):
+    def end_epoch(self, epoch, step, logs):
         """Ends an epoch.
 
         Args:
             epoch: Its number.
             step: The number of its last step.
-            metrics: Its logs, on the host.
+            logs: Its logs, on the host.
         """
         self.flush()
+        logs = dict(logs)
+        metrics = {name: value for name, value in logs.items() if name != "loss"}
 
         def end():
             for row in self._open_rows:
                 row.update(metrics)
             self._open_rows = []
             self._store.end_epoch(epoch, step)
+            for follower in self._followers:
+                follower.end_epoch(epoch, logs)
 
         self._runner.submit(end, 0)
 
@@ -114,11 +120,19 @@ class Intake:
             for number, record in records.items():
                 # Only where a step updates a variable several times it says which.
                 call = {"call": number + 1} if len(records) > 1 else {}
-                self._store.append(*self._record(probe, step | call, record, logs))
+                has_loss = ("loss", "", "") in record or "loss" in logs
+                row, values = self._record(probe, step | call, record, logs)
+                self._store.append(row, values)
+                self._tell(row if has_loss else {**row, "loss": None}, values)
             if not self._per_epoch:
                 self._open_rows = []
             self._describe_optimizers(probe)
         self._store.flush_if_due()
+
+    def _tell(self, row, values):
+        known = {name: value for name, value in row.items() if value is not None}
+        for follower in self._followers:
+            follower.add_record(known, values)
 
     def _record(self, probe, step, record, logs):
         loss = record.pop(("loss", "", ""), logs.get("loss", np.nan))

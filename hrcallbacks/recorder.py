@@ -14,6 +14,7 @@ from hrcallbacks.backends import backend
 from hrcallbacks.cadence import Cadence
 from hrcallbacks.contents import Contents
 from hrcallbacks.intake import Intake, RunningMean
+from hrcallbacks.live import LiveTensorBoard
 from hrcallbacks.memory_limit import checked_limit, too_large
 from hrcallbacks.norm_log import NAME, NormLog
 from hrcallbacks.recording import Recording
@@ -103,6 +104,13 @@ class GradientRecorder(keras.callbacks.Callback):
             mean over all its steps, recorded or not, NaN and infinity included. It is
             also in `Recording.index`. Where a step updates a variable several times,
             its latest gradient counts. Not for `attached`, which has no logs.
+        tensorboard: None, or a folder in which TensorBoard is to find the records as
+            soon as they are stored, and the logs of each epoch: norms and other numbers
+            as scalars, raw gradients and weights, and `hr.Histogram`s, as histograms,
+            with the tags and steps of Keras' own `TensorBoard` callback; see
+            `hr.to_tensorboard`. Give each callback a folder of its own. The files are
+            written by the thread that writes the store, if there is one. What keeps
+            them from being written later is said once; recording goes on.
 
     Raises:
         TypeError: If an argument is of no such kind.
@@ -141,6 +149,7 @@ class GradientRecorder(keras.callbacks.Callback):
         max_bytes=2 * 1024**3,
         resume=False,
         log_norm=False,
+        tensorboard=None,
     ):
         super().__init__()
         _check_choice("weights_at", weights_at, ("after", "before"))
@@ -173,6 +182,11 @@ class GradientRecorder(keras.callbacks.Callback):
             raise ValueError("resume=True goes on with a store. Give its path: store=.")
         _check_choice("log_norm", log_norm, (False, True))
         self._norms = NormLog() if log_norm else None
+        self._followers = []
+        if tensorboard is not None:
+            self._followers.append(
+                LiveTensorBoard(tensorboard, per_epoch=self._cadence.per_epoch)
+            )
         self._store: Any = None
         self._probe: Any = None
         # The probe of steps that are not recorded, but needed for a mean or the logs.
@@ -204,6 +218,8 @@ class GradientRecorder(keras.callbacks.Callback):
         if self._store is not None:
             self._intake.discard()
             self._store.close()
+            for follower in self._followers:
+                follower.end()
         if self._path is None:
             self._store = MemoryStore(self._max_bytes)
         else:
@@ -212,6 +228,7 @@ class GradientRecorder(keras.callbacks.Callback):
             self._store,
             background=self._path is not None,
             per_epoch=self._cadence.per_epoch,
+            followers=self._followers,
         )
         self._trained: Any = None  # The model whose records these are.
         self._loose = ()  # Optimizers that the model does not hold.
@@ -273,8 +290,11 @@ class GradientRecorder(keras.callbacks.Callback):
         self._steps += self._steps_in_epoch() if self._trained else 0
         self._batches = batches
         self._begin_fit()
-        self._store.open(chief=backend.is_chief(model))
+        chief = backend.is_chief(model)
+        self._store.open(chief=chief)
         try:
+            for follower in self._followers if chief else ():
+                follower.begin(self._contents.reductions)
             self._prepare(model)
         except BaseException:
             self._store.abandon()
@@ -508,12 +528,12 @@ class GradientRecorder(keras.callbacks.Callback):
             if probe.failure is not None:
                 raise probe.failure
         if self._norms:
-            self._log_norm(logs)
-        metrics = {k: v for k, v in (logs or {}).items() if k != "loss"}
+            self._log_norm(self._norms, logs)
         last = self._steps + self._steps_in_epoch()
-        self._intake.end_epoch(self._epoch, last, metrics)
+        self._intake.end_epoch(self._epoch, last, logs or {})
         if self._resume:  # Before another callback says that this epoch is done.
             self._intake.wait()
+        self._say_news()
         seen = any(probe.optimizers for probe in probes)
         if self._received and not seen and not self._warned:
             self._warned = True
@@ -526,9 +546,14 @@ class GradientRecorder(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
-    def _log_norm(self, logs):
-        self._norms.log_epoch(logs)
-        if self._norms.is_news:
+    def _say_news(self):
+        for follower in self._followers:
+            for text in follower.news():
+                warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    def _log_norm(self, norms, logs):
+        norms.log_epoch(logs)
+        if norms.is_news:
             warnings.warn(
                 f"The logs have {NAME!r} from elsewhere already, and keep it: "
                 "log_norm=True adds nothing. Is there another recorder, or a metric of "
@@ -545,6 +570,9 @@ class GradientRecorder(keras.callbacks.Callback):
         self._store.fits[-1]["ended"] = True
         self._store.close()
         self._intake.close()
+        for follower in self._followers:
+            follower.end()
+        self._say_news()
         steps = self._steps + self._steps_in_epoch()
         if steps and not (self._hit or len(self._store)):
             why = (
@@ -569,6 +597,8 @@ class GradientRecorder(keras.callbacks.Callback):
             self._intake.flush()
             self._intake.wait()
         self._intake.discard()
+        for follower in self._followers:
+            follower.end()
         with contextlib.suppress(Exception):
             self._store.close()
         warnings.warn(

@@ -1,0 +1,255 @@
+"""Recordings for TensorBoard, laid out as Keras' own callback does.
+
+What Keras' `TensorBoard(histogram_freq=1)` writes has the same tag here, the same
+subfolder and the same step, so that both show side by side:
+
+- `train`, and `validation` for metrics that begin with `val_`;
+- `epoch_<metric>` at the epoch, which counts from 0 there; `batch_<metric>` at the
+  step, from 1;
+- `<path>/histogram` of a weight.
+
+Beside them there are, of each variable, `<path>/gradients/histogram`, and for each
+number that was recorded, or the norm where all was, `<path>/gradients/norm` and
+`<path>/weights/norm`. These and the histograms are at the epoch, from 0, where epochs
+are recorded (`record_freq="epoch"`), otherwise at the step. `batch_loss` is the loss of
+that very batch, where Keras has a running mean. TensorFlow is not needed.
+"""
+
+import contextlib
+import os
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from hrcallbacks.event_file import (
+    EventFile,
+    buckets_of,
+    import_tensorboard,
+    magnitude_buckets,
+)
+from hrcallbacks.reductions import NAMED, RAW
+
+_FLUSH_SECONDS = 5.0
+_PLACES = ("step", "epoch", "batch", "call")  # Columns of the index: no metrics.
+_FINITE = "Finite elements. Those that are NaN or infinite are counted in `{}`."
+_MAGNITUDES = (
+    "Magnitudes |x| of the finite elements; the bucket from 0 has the exact zeros. "
+    "Those that are NaN or infinite are counted in `{}`."
+)
+
+
+def to_tensorboard(recording, logdir):
+    """Writes a recording where TensorBoard finds it.
+
+    Tags and steps are those of Keras' own `TensorBoard` callback: see
+    `hrcallbacks.tensorboard`. Histograms are made of raw gradients and weights. An
+    `hr.Histogram` knows magnitudes alone: what it counted is at
+    `<path>/gradients/histogram_magnitudes`, over |x|, with exact zeros in a bucket
+    below its first edge. NaN and infinity lie in no bucket: how many there are is at
+    `<path>/gradients/nonfinite`, from the first record on that has some, and a warning
+    says so. Other reductions that make more than a number are not written.
+
+    Args:
+        recording: A `Recording`, in memory or on disk; it is read record by record.
+        logdir: A folder on this machine, for `tensorboard --logdir`. What is there
+            stays: choose a new one for each recording. Beside that of Keras' callback,
+            as `logs/gradients` to `logs/keras`, both show at once.
+
+    Raises:
+        ImportError: If TensorBoard is not installed.
+        TypeError: If `logdir` is no path.
+        ValueError: If it is a URL, or the recording is empty.
+        OSError: If it cannot be written.
+    """
+    logdir = checked_logdir(logdir)
+    if not len(recording):
+        raise ValueError(
+            "The recording is empty: no step that it was to record was trained. There "
+            "is nothing to show."
+        )
+    reductions = recording.attributes["reductions"]
+    per_epoch = recording.attributes["record_freq"] == "epoch"
+    columns = {
+        (quantity, name, path): rows
+        for quantity, names in reductions.items()
+        for name in names
+        for path, rows in recording.arrays(quantity, name).items()
+    }
+    with contextlib.closing(RunWriter(logdir, reductions, per_epoch=per_epoch)) as run:
+        for row, values in _records(recording, columns):
+            run.add_record(row, values)
+            if per_epoch:
+                run.add_epoch(row["epoch"], _metrics(row))
+    if run.nonfinite:
+        (tag, step), *others = run.nonfinite.items()
+        warnings.warn(
+            f"NaN or infinity, which no histogram shows: counted in {tag!r} from step "
+            f"{step} on" + (f", and in {len(others)} other tags." if others else "."),
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _records(recording, columns):
+    flags = recording.has_gradient
+    for number, row in enumerate(recording.index.to_dict("records")):
+        without = {path for path in flags if not flags[path].iloc[number]}
+        values = {key: np.asarray(rows[number]) for key, rows in columns.items()}
+        # What was not there has NaN in a recording.
+        yield (
+            row,
+            {
+                key: value
+                for key, value in values.items()
+                if key[2] not in without
+                or (key[0] == "weights" and not np.isnan(value).all())
+            },
+        )
+
+
+def _metrics(row):
+    rates = tuple(name for name in row if name.startswith("learning_rate"))
+    return {k: v for k, v in row.items() if k not in (*_PLACES, "loss", *rates)}
+
+
+def checked_logdir(logdir):
+    """A folder of this machine.
+
+    Raises:
+        ImportError: If TensorBoard is not installed.
+        TypeError: If it is no path.
+        ValueError: If it is a URL.
+    """
+    import_tensorboard()
+    if not isinstance(logdir, str | os.PathLike) or not os.fspath(logdir):
+        raise TypeError(
+            "Expected a folder for TensorBoard, such as 'logs/gradients'. "
+            f"Received: {logdir!r}."
+        )
+    if "://" in os.fspath(logdir):
+        raise ValueError(
+            "TensorBoard's files are written to a folder of this machine, such as "
+            f"'logs/gradients'. Received the URL {os.fspath(logdir)!r}."
+        )
+    return Path(logdir)
+
+
+class RunWriter:
+    """Writes records as they come.
+
+    Attributes:
+        nonfinite: Tags that count NaN and infinity, each with the step of the first
+            record in which there was some.
+
+    Args:
+        logdir: A folder.
+        reductions: What was recorded: `Recording.attributes["reductions"]`.
+        per_epoch: Whether epochs are recorded.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, logdir, reductions, *, per_epoch):
+        self.nonfinite = {}
+        self._logdir = logdir
+        self._edges = {
+            (quantity, name): np.array(about["edges"])
+            for quantity, names in reductions.items()
+            for name, about in names.items()
+            if about["kind"] == "Histogram"
+        }
+        self._per_epoch = per_epoch
+        self._files = {"train": EventFile(logdir / "train")}
+        self._flushed = time.monotonic()
+
+    def add_record(self, row, values):
+        """Writes a record.
+
+        Args:
+            row: Its row of `Recording.index`.
+            values: Dict from (quantity, reduction, path) to an array, of what is there.
+        """
+        step = int(row["epoch"]) - 1 if self._per_epoch else int(row["step"])
+        self._add_row(row, step)
+        for key, value in values.items():
+            if key[0] in ("gradients", "weights"):
+                self._add_value(key, value, step, values)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def _add_row(self, row, step):
+        for name, value in row.items():
+            if name in _PLACES or np.ndim(value):
+                continue
+            if name == "loss" or not self._per_epoch:
+                self._scalar(f"batch_{name}", value, int(row["step"]))
+            elif name.startswith("learning_rate"):
+                self._scalar(f"epoch_{name}", value, step)
+
+    def _add_value(self, key, value, step, others):
+        quantity, name, path = key
+        kind = f"{path}/{quantity}"
+        if name == RAW:
+            self._add_raw(quantity, path, value, step, others)
+        elif key[:2] in self._edges:
+            buckets = magnitude_buckets(value[:-2], self._edges[key[:2]])
+            about = _MAGNITUDES.format(f"{kind}/nonfinite")
+            self._histogram(f"{kind}/{name}_magnitudes", buckets, step, about)
+            if (quantity, RAW, path) not in others:
+                self._count_nonfinite(quantity, path, value[-2:].sum(), step, others)
+        elif np.ndim(value) == 0:
+            self._scalar(f"{kind}/{name}", value, step)
+
+    def _add_raw(self, quantity, path, value, step, others):
+        value = np.asarray(value)
+        finite = value[np.isfinite(value)]
+        kind = f"{path}/{quantity}"
+        tag = f"{path if quantity == 'weights' else kind}/histogram"
+        about = _FINITE.format(f"{kind}/nonfinite")
+        self._histogram(tag, buckets_of(finite), step, about)
+        self._count_nonfinite(quantity, path, value.size - finite.size, step, others)
+        if (quantity, "norm", path) not in others:
+            self._scalar(f"{kind}/norm", NAMED["norm"].on_host(value), step)
+
+    def _count_nonfinite(self, quantity, path, count, step, others):
+        tag = f"{path}/{quantity}/nonfinite"
+        if count:
+            self.nonfinite.setdefault(tag, step)
+        if tag in self.nonfinite and (quantity, "nonfinite", path) not in others:
+            self._scalar(tag, count, step)
+
+    def add_epoch(self, epoch, logs):
+        """Writes an epoch's logs.
+
+        Args:
+            epoch: Its number, from 1.
+            logs: Dict from name to number.
+        """
+        for name, value in logs.items():
+            if np.ndim(value) == 0:
+                folder = "validation" if name.startswith("val_") else "train"
+                tag = f"epoch_{name.removeprefix('val_')}"
+                self._scalar(tag, value, int(epoch) - 1, folder)
+
+    def flush(self):
+        """Lets TensorBoard see what was written."""
+        for file in self._files.values():
+            file.flush()
+        self._flushed = time.monotonic()
+
+    def close(self):
+        """Ends the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _scalar(self, tag, value, step, folder="train"):
+        if folder not in self._files:
+            self._files[folder] = EventFile(self._logdir / folder)
+        self._files[folder].scalar(tag.replace(":", "_"), value, step)
+
+    def _histogram(self, tag, buckets, step, about):
+        file = self._files["train"]
+        file.histogram(tag.replace(":", "_"), buckets, step, about=about)
