@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from hrcallbacks.alert import NanAlert, RulesAlert, checked_alert
 from hrcallbacks.attachment import attach
 from hrcallbacks.backends import backend
 from hrcallbacks.cadence import Cadence
@@ -111,6 +112,15 @@ class GradientRecorder(keras.callbacks.Callback):
             `hr.to_tensorboard`. Give each callback a folder of its own. The files are
             written by the thread that writes the store, if there is one. What keeps
             them from being written later is said once; recording goes on.
+        alert: What to say during training, once a finding: `"nan"` for NaN and infinity
+            in what is recorded of gradients and weights, and in the loss, as soon as
+            records reach the host, at an epoch's end at the latest; the name of
+            another rule of `hr.diagnose.RULES`, such as `"dead_units"`, or a rule
+            `hr.diagnose.DeadUnits(min_records=50)`, asked at each epoch's end about
+            the recording so far; or a list of these. Notes, the mildest findings, are
+            left out; so are gradients that a `LossScaleOptimizer` is there to skip.
+        on_alert: `"warn"` to warn of a finding, or `"stop"` to stop training too, at
+            the end of the step or the epoch (not for `attached`).
 
     Raises:
         TypeError: If an argument is of no such kind.
@@ -150,6 +160,8 @@ class GradientRecorder(keras.callbacks.Callback):
         resume=False,
         log_norm=False,
         tensorboard=None,
+        alert=None,
+        on_alert="warn",
     ):
         super().__init__()
         _check_choice("weights_at", weights_at, ("after", "before"))
@@ -182,11 +194,19 @@ class GradientRecorder(keras.callbacks.Callback):
             raise ValueError("resume=True goes on with a store. Give its path: store=.")
         _check_choice("log_norm", log_norm, (False, True))
         self._norms = NormLog() if log_norm else None
-        self._followers = []
-        if tensorboard is not None:
-            self._followers.append(
-                LiveTensorBoard(tensorboard, per_epoch=self._cadence.per_epoch)
+        _check_choice("on_alert", on_alert, ("warn", "stop"))
+        wants_nan, self._rules = checked_alert(alert)
+        if on_alert == "stop" and alert is None:
+            raise ValueError(
+                "on_alert='stop' stops training at what alert= looks for: give that, "
+                "such as alert='nan'."
             )
+        self._stops = on_alert == "stop"
+        self._tensorboard = tensorboard and LiveTensorBoard(
+            tensorboard, per_epoch=self._cadence.per_epoch
+        )
+        self._nan_alert = NanAlert(self._skips_nonfinite) if wants_nan else None
+        self._followers = [*filter(None, (self._tensorboard, self._nan_alert))]
         self._store: Any = None
         self._probe: Any = None
         # The probe of steps that are not recorded, but needed for a mean or the logs.
@@ -230,6 +250,7 @@ class GradientRecorder(keras.callbacks.Callback):
             per_epoch=self._cadence.per_epoch,
             followers=self._followers,
         )
+        self._rules_alert = RulesAlert(self._rules) if self._rules else None
         self._trained: Any = None  # The model whose records these are.
         self._loose = ()  # Optimizers that the model does not hold.
         self._steps = 0  # Steps run before the current epoch.
@@ -293,8 +314,9 @@ class GradientRecorder(keras.callbacks.Callback):
         chief = backend.is_chief(model)
         self._store.open(chief=chief)
         try:
-            for follower in self._followers if chief else ():
-                follower.begin(self._contents.reductions)
+            for follower in self._followers:
+                if chief or follower is not self._tensorboard:
+                    follower.begin(self._contents.reductions)
             self._prepare(model)
         except BaseException:
             self._store.abandon()
@@ -398,6 +420,11 @@ class GradientRecorder(keras.callbacks.Callback):
         """
         if not isinstance(model, keras.Model):
             raise TypeError(f"Expected model: a keras.Model. Received: {model!r}.")
+        if self._stops:
+            raise ValueError(
+                "on_alert='stop' stops a fit; a loop of your own, no one but you. Use "
+                "on_alert='warn'."
+            )
         if self._norms:
             raise ValueError(
                 "log_norm=True adds to the logs of fit; outside of fit there are none. "
@@ -414,6 +441,8 @@ class GradientRecorder(keras.callbacks.Callback):
             batch = next(steps)
             self._begin_batches(batch, batch + 1)
             self._ended.append(batch + 1)
+            if not self._stopped:
+                self._say_news()
             return bool(self._wanted) and not self._stopped
 
         receive = functools.partial(self._receive, self._probe)
@@ -469,6 +498,7 @@ class GradientRecorder(keras.callbacks.Callback):
     @_never_breaks_training
     def on_train_batch_begin(self, batch, logs=None):
         """Arms the execution that comes, if one of its steps is to be recorded."""
+        self._say_news()
         # With steps_per_execution, one call of the train function runs several steps.
         end = batch + self._current_model.steps_per_execution
         self._begin_batches(batch, min(end, self._batches or end))
@@ -531,9 +561,13 @@ class GradientRecorder(keras.callbacks.Callback):
             self._log_norm(self._norms, logs)
         last = self._steps + self._steps_in_epoch()
         self._intake.end_epoch(self._epoch, last, logs or {})
-        if self._resume:  # Before another callback says that this epoch is done.
+        # Before another callback says that this epoch is done.
+        if self._resume or self._nan_alert or self._rules_alert:
             self._intake.wait()
         self._say_news()
+        if self._rules_alert:
+            self._alert(self._rules_alert.look(self.recording))
+            self._say_news()
         seen = any(probe.optimizers for probe in probes)
         if self._received and not seen and not self._warned:
             self._warned = True
@@ -547,9 +581,26 @@ class GradientRecorder(keras.callbacks.Callback):
             )
 
     def _say_news(self):
-        for follower in self._followers:
-            for text in follower.news():
+        for speaker in filter(None, (self._tensorboard, self._rules_alert)):
+            for text in speaker.news():
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
+        if self._nan_alert:
+            self._alert(self._nan_alert.news())
+
+    def _alert(self, findings):
+        ends = (
+            "Training stops: on_alert='stop'." if self._stops else "Training goes on."
+        )
+        for text in findings:
+            # First: a warning may be an error.
+            if self._stops:
+                self._current_model.stop_training = True
+            warnings.warn(f"{text} Training {ends}", RuntimeWarning, stacklevel=5)
+
+    def _skips_nonfinite(self):
+        optimizers = [*find_optimizers(self._current_model), *self._loose]
+        kind = keras.optimizers.LossScaleOptimizer
+        return any(isinstance(optimizer, kind) for optimizer in optimizers)
 
     def _log_norm(self, norms, logs):
         norms.log_epoch(logs)

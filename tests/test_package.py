@@ -21,6 +21,7 @@ LAYERS = [
     "contents",
     "memory_limit",
     "live",
+    "alert",
     "intake",
     "train_step",
     "snapshot",

@@ -1,0 +1,235 @@
+import re
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from worked_example import full_state
+
+import hrcallbacks as hr
+from hrcallbacks.alert import RulesAlert
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+DeadUnits = hr.diagnose.DeadUnits
+
+
+def fit(model, line, *callbacks, epochs=3, **options):
+    """Trains, and gives the warnings of ours that say what was found."""
+    options = {"batch_size": 5, "shuffle": False, "verbose": 0} | options
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        model.fit(*line, epochs=epochs, callbacks=[*callbacks], **options)
+    texts = [str(w.message) for w in seen]
+    return [t for t in texts if "Training goes on." in t or "Training stops" in t]
+
+
+def spoiled(line, at, value=np.nan):
+    x, y = line
+    y = y.copy()
+    y[at] = value
+    return x, y
+
+
+WAYS = {
+    "raw": ("raw", r"gradients of 'tiny/output/bias' \(1 of 1 elements\)"),
+    "norm": ("norm", r"gradients of 'tiny/output/bias' \(norm: nan\)"),
+    "counts": (hr.Histogram(8), r"gradients of 'tiny/output/bias' \(1 elements\)"),
+    "nonfinite": ("nonfinite", r"gradients of 'tiny/output/bias' \(1 elements\)"),
+}
+
+
+@pytest.mark.parametrize(("gradients", "text"), WAYS.values(), ids=WAYS)
+def test_nan_is_said_once_with_step_and_path(tiny, line, gradients, text):
+    recorder = hr.GradientRecorder(
+        "*/output/bias", gradients=gradients, record_freq=1, alert="nan"
+    )
+    (said,) = fit(tiny, spoiled(line, 12), recorder)
+    assert "NaN or infinity at step 3 (epoch 1, batch 3): the loss (nan)" in said
+    assert re.search(text, said)
+    assert "weights of 'tiny/output/bias'" in said
+    assert int(tiny.optimizer.iterations) == 12
+
+
+def test_the_end_of_an_epoch_is_the_latest(tiny, line):
+    class Epochs(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(self.model.stop_training)
+
+    seen = []
+    recorder = hr.GradientRecorder(alert="nan", on_alert="stop")
+    (said,) = fit(tiny, spoiled(line, 12), recorder, Epochs())
+    assert "step 4 (epoch 1, batch 4)" in said
+    assert "and 4 more." in said
+    assert said.endswith("Training stops: on_alert='stop'.")
+    assert seen == [True]
+    assert recorder.recording.attributes["complete"]
+
+
+def test_training_stops_within_an_epoch_once_records_reach_the_host(
+    tiny, line, monkeypatch
+):
+    from hrcallbacks import intake
+
+    monkeypatch.setattr(intake, "_PENDING_SECONDS", -1.0)
+    recorder = hr.GradientRecorder(record_freq=1, alert="nan", on_alert="stop")
+    (said,) = fit(tiny, spoiled(line, 2), recorder)
+    assert "step 1 (epoch 1, batch 1)" in said
+    assert int(tiny.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("on_alert", ["warn", "stop"])
+def test_a_store_written_by_a_thread_alerts_too(tiny, line, tmp_path, on_alert):
+    pytest.importorskip("zarr")
+    recorder = hr.GradientRecorder(
+        record_freq=1, store=tmp_path / "run.zarr", alert="nan", on_alert=on_alert
+    )
+    (said,) = fit(tiny, spoiled(line, 12), recorder)
+    assert "step 3 (epoch 1, batch 3)" in said
+    assert int(tiny.optimizer.iterations) == (4 if on_alert == "stop" else 12)
+    assert len(recorder.recording) == (4 if on_alert == "stop" else 12)
+
+
+@pytest.mark.parametrize("alert", ["nan", ["nan", "dead_units", "exploding"]])
+def test_nothing_found_changes_nothing(tiny, line, alert):
+    start = tiny.get_weights()
+    ends = []
+    for callbacks in ([], [hr.GradientRecorder(alert=alert, on_alert="stop")]):
+        tiny.set_weights(start)
+        tiny.compile("adam", "mse", jit_compile=False)
+        assert fit(tiny, line, *callbacks) == []
+        ends.append((tiny.history.history, full_state(tiny)))
+    assert ends[0][0] == ends[1][0]
+    for plain, watched in zip(ends[0][1], ends[1][1], strict=True):
+        np.testing.assert_array_equal(plain, watched)
+
+
+def test_each_fit_says_it_anew_and_once_each(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1, alert="nan")
+    bad = spoiled(line, 0)
+    assert len(fit(tiny, bad, recorder, epochs=2)) == 1
+    (said,) = fit(tiny, bad, recorder, epochs=2)
+    assert "step 9 (epoch 1, batch 1)" in said
+
+
+def test_infinite_update_ratios_of_zero_weights_are_no_finding(tiny, line):
+    tiny.set_weights([np.zeros_like(w) for w in tiny.get_weights()])
+    recorder = hr.GradientRecorder(
+        gradients=None, weights="update_ratio", record_freq=1, alert="nan"
+    )
+    assert fit(tiny, line, recorder, epochs=1) == []
+    ratios = recorder.recording.statistic("weights", "update_ratio").to_numpy()
+    assert not np.isfinite(ratios).all()
+
+
+def test_gradients_that_a_loss_scale_optimizer_skips_are_no_finding(tiny, line):
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01))
+    tiny.compile(optimizer, "mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1, alert="nan")
+    (said,) = fit(tiny, spoiled(line, 2), recorder, epochs=1)
+    assert "the loss (nan)" in said
+    assert "gradients of" not in said
+
+
+def dead(model):
+    """A unit that is dead from the start."""
+    kernel, bias, *others = model.get_weights()
+    bias[1] = -100.0
+    model.set_weights([kernel, bias, *others])
+
+
+def test_rules_are_asked_at_each_epochs_end_and_said_once(tiny, line):
+    dead(tiny)
+    recorder = hr.GradientRecorder(record_freq=1, alert=DeadUnits(min_records=6))
+    texts = fit(tiny, line, recorder, epochs=4)
+    assert len([t for t in texts if "unit 2" in t]) == 1
+    assert all("dead_units in tiny/hidden/kernel, unit" in t for t in texts)
+
+
+@pytest.mark.parametrize("store", [None, "run.zarr"])
+def test_a_rule_stops_training(tiny, line, tmp_path, store):
+    if store:
+        pytest.importorskip("zarr")
+        store = tmp_path / store
+    dead(tiny)
+    recorder = hr.GradientRecorder(
+        record_freq=1,
+        alert=["nan", DeadUnits(min_records=6)],
+        on_alert="stop",
+        store=store,
+    )
+    texts = fit(tiny, line, recorder, epochs=9)
+    assert texts
+    assert int(tiny.optimizer.iterations) == 8  # The first epoch with six records.
+
+
+def test_a_rule_that_fails_is_said_once_and_all_else_goes_on(tiny, line):
+    class Broken(hr.diagnose.Rule):
+        name = "broken"
+
+        def look(self, survey):
+            raise RuntimeError("no rule at all")
+
+    recorder = hr.GradientRecorder(alert=Broken(), on_alert="stop")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        tiny.fit(*line, epochs=3, verbose=0, callbacks=[recorder])
+    texts = [str(w.message) for w in seen if "looks no more" in str(w.message)]
+    assert len(texts) == 1
+    assert "no rule at all" in texts[0]
+    assert len(recorder.recording) == 3
+    assert recorder.recording.attributes["complete"]
+
+
+def test_an_empty_recording_is_no_matter_for_rules():
+    alert = RulesAlert(["dead_units"])
+    assert alert.look(hr.GradientRecorder().recording) == []
+    assert [*alert.news()] == []
+
+
+def test_attached_loops_are_warned(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1, alert="nan")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with recorder.attached(tiny):
+            tiny.train_on_batch(*line)
+            tiny.train_on_batch(*spoiled(line, 3))
+    texts = [str(w.message) for w in seen if "NaN or infinity" in str(w.message)]
+    assert len(texts) == 1
+    assert "at step 2" in texts[0]
+
+
+def test_a_loop_without_a_loss_is_no_finding(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1, alert="nan")
+    gradients = [keras.ops.ones(v.shape) for v in tiny.trainable_variables]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with recorder.attached(tiny):
+            tiny.optimizer.apply(gradients, tiny.trainable_variables)
+    assert len(recorder.recording) == 1
+    assert not [w for w in seen if "NaN or infinity" in str(w.message)]
+
+
+def test_attached_loops_cannot_be_stopped(tiny):
+    recorder = hr.GradientRecorder(alert="nan", on_alert="stop")
+    with (
+        pytest.raises(ValueError, match="on_alert='stop' stops a fit"),
+        recorder.attached(tiny),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"alert": "NaN"}, ValueError, "Expected alert.*'nan'.*Received: 'NaN'"),
+        ({"alert": ["nan", "deads"]}, ValueError, "no rule 'deads'"),
+        ({"alert": []}, ValueError, r"Received: \[\]"),
+        ({"alert": 3}, TypeError, "Expected alert.*Received: 3"),
+        ({"alert": DeadUnits}, TypeError, "Expected alert"),
+        ({"alert": "nan", "on_alert": "halt"}, ValueError, "on_alert to be one of"),
+        ({"on_alert": "stop"}, ValueError, "give that, such as alert='nan'"),
+    ],
+)
+def test_bad_values_are_refused(arguments, error, text):
+    with pytest.raises(error, match=text):
+        hr.GradientRecorder(**arguments)
