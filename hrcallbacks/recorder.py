@@ -588,9 +588,7 @@ class GradientRecorder(keras.callbacks.Callback):
             self._alert(self._nan_alert.news())
 
     def _alert(self, findings):
-        ends = (
-            "Training stops: on_alert='stop'." if self._stops else "Training goes on."
-        )
+        ends = "stops: on_alert='stop'." if self._stops else "goes on."
         for text in findings:
             # First: a warning may be an error.
             if self._stops:

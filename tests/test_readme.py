@@ -8,7 +8,7 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 def test_the_snippets_run_as_they_stand(tmp_path):
     snippets = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     result = subprocess.run(
         [sys.executable, "-c", "".join(snippets)],
         cwd=tmp_path,
@@ -21,4 +21,5 @@ def test_the_snippets_run_as_they_stand(tmp_path):
     assert "(24, 1, 1)" in result.stdout
     assert "<Findings: " in result.stdout
     assert (tmp_path / "loss.png").is_file()
+    assert [*(tmp_path / "logs" / "gradients" / "train").iterdir()]
     assert (tmp_path / "run.zarr" / "zarr.json").is_file()
