@@ -202,9 +202,11 @@ class GradientRecorder(keras.callbacks.Callback):
                 "such as alert='nan'."
             )
         self._stops = on_alert == "stop"
-        self._tensorboard = tensorboard and LiveTensorBoard(
-            tensorboard, per_epoch=self._cadence.per_epoch
-        )
+        self._tensorboard = None
+        if tensorboard is not None:
+            self._tensorboard = LiveTensorBoard(
+                tensorboard, per_epoch=self._cadence.per_epoch
+            )
         self._nan_alert = NanAlert(self._skips_nonfinite) if wants_nan else None
         self._followers = [*filter(None, (self._tensorboard, self._nan_alert))]
         self._store: Any = None
