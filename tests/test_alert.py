@@ -59,8 +59,8 @@ def test_the_end_of_an_epoch_is_the_latest(tiny, line):
     recorder = hr.GradientRecorder(alert="nan", on_alert="stop")
     (said,) = fit(tiny, spoiled(line, 12), recorder, Epochs())
     assert "step 4 (epoch 1, batch 4)" in said
-    # How many elements a NaN reaches is a backend's own matter.
-    assert re.search(r"and \d more\. Training stops: on_alert='stop'\.$", said)
+    assert said.endswith("). Training stops: on_alert='stop'.") or "more." in said
+    assert len(re.findall("tiny/", said)) <= 4  # Beside the loss.
     assert seen == [True]
     assert recorder.recording.attributes["complete"]
 
