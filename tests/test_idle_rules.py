@@ -67,11 +67,16 @@ def test_a_model_of_nan_is_not_called_frozen():
     assert frozen(recording_of(gradients)) == []
 
 
-def fading(last, records=24):
+def fading(last, records=24, without=()):
+    """The first layer's gradient fades; records without any gradient are left out."""
     size = np.logspace(0, np.log10(last), records)[:, None, None]
-    return recording_of(
-        {"a/kernel": noise(records, 4, 4) * size, "b/kernel": noise(records, 4, 4)}
-    )
+    gradients = {
+        "a/kernel": noise(records, 4, 4) * size,
+        "b/kernel": noise(records, 4, 4),
+    }
+    for array in gradients.values():
+        array[list(without)] = 0
+    return recording_of(gradients)
 
 
 def test_a_layer_whose_gradient_fades_is_saturated():
@@ -79,6 +84,13 @@ def test_a_layer_whose_gradient_fades_is_saturated():
     assert found["path"].tolist() == ["a/kernel"]
     assert fading(1e-2).diagnose("saturated_layer").empty
     assert len(fading(1e-2).diagnose(SaturatedLayer(factor=10.0))) == 1
+
+
+def test_records_whose_gradients_are_all_zero_tell_nothing_of_saturation():
+    (found,) = fading(1e-6).diagnose("saturated_layer")["step"]
+    (later,) = fading(1e-6, without=range(5)).diagnose("saturated_layer")["step"]
+    assert later > found
+    assert fading(1e-2, without=range(5)).diagnose("saturated_layer").empty
 
 
 def test_gradients_that_fade_together_saturate_nothing():

@@ -135,15 +135,16 @@ class SaturatedLayer(Rule):
             known = np.isfinite(rms[path]) & (rms[path] > 0) & (behind > 0)
             records = np.flatnonzero(known)
             if len(records) >= self.min_records:
-                yield from self._of(survey, path, rms[path] / behind, records)
+                ratio = rms[path][records] / behind[records]
+                yield from self._of(survey, path, ratio, records)
 
     def _of(self, survey, path, ratio, records):
         quarter = len(records) // 4
-        early = np.median(ratio[records[:quarter]])
-        late = np.median(ratio[records[-quarter:]])
+        early = np.median(ratio[:quarter])
+        late = np.median(ratio[-quarter:])
         if late * self.factor >= early:
             return
-        first = records[np.argmax(ratio[records] * self.factor < early)]
+        first = records[np.argmax(ratio * self.factor < early)]
         yield self.found(
             "warning",
             f"its gradient fell from {early:.1e} of those behind it to {late:.1e}: "
