@@ -123,6 +123,7 @@ axes[1, 0].set_ylabel("gradient")
 plt.show()
 
 # %% [markdown]
-# The gradient is the one that the optimizer was given in that step. For a network with
-# many more weights, record less of each: [Choose variables and cadence](choose.ipynb),
-# [Large models and stores](large_models.ipynb).
+# The gradient is [the one that the optimizer was
+# given](../explanation/which_gradient.ipynb) in that step. For a network with many more
+# weights, record less of each: [Choose variables and cadence](choose.ipynb), [Large
+# models and stores](large_models.ipynb).

@@ -81,7 +81,7 @@ hr.plot.update_ratio(recording, smooth=10)
 plt.show()
 
 # %% [markdown]
-# ## The loss stays where it is
+# ## Some units do nothing
 #
 # ReLU units whose biases start below zero: no sample makes some of them active, and
 # then they never change.
@@ -131,5 +131,4 @@ print("steps trained:", len(recording))
 
 # %% [markdown]
 # Rules state their thresholds and take others: `recording.diagnose(["nan",
-# hr.diagnose.DeadUnits(min_records=50)])`. With `gradients="norm"` alone most of them
-# can still look; each says what it lacks if not.
+# hr.diagnose.DeadUnits(min_records=50)])`. One that could not look says what it lacks.

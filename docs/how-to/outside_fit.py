@@ -79,8 +79,8 @@ by_hand = recorder.recording
 by_hand.index.tail(3)
 
 # %% [markdown]
-# `loss` stays empty: no training step names it. The gradients are the tape's, and those
-# of `train_on_batch` but for the rounding of float32:
+# `loss` stays empty: no training step names it. The largest differences to the tape's
+# gradients, and to those of `train_on_batch`:
 
 # %%
 table = pd.DataFrame(index=by_hand.paths)

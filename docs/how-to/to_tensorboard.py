@@ -49,7 +49,7 @@ model.compile("adam", loss="mse")
 # %% [markdown]
 # ## While it trains
 #
-# `tensorboard=` takes a folder of its own. Point TensorBoard at the one above,
+# `tensorboard=` takes a folder of its own. Point TensorBoard at the one above it,
 # `tensorboard --logdir logs`, and it shows the records as they come.
 
 # %%
