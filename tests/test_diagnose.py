@@ -10,6 +10,7 @@ from synthetic import network, noise, published, recording_of, rows, silence
 
 import hrcallbacks as hr
 from hrcallbacks.diagnose import RULES, DeadUnits, Rule, Watch, diagnose
+from hrcallbacks.diagnose.tracks import Track
 
 PUBLISHED = {
     0.1: {"never": [4, 6], "died": {2: 3, 3: 4}},
@@ -143,9 +144,7 @@ def test_from_a_store_it_is_the_same_and_read_in_blocks(tmp_path, monkeypatch):
 
 def test_a_rule_asked_alone_reads_no_tensors(monkeypatch):
     recording = published(0.3)
-    monkeypatch.setattr(
-        "hrcallbacks.diagnose.tracks.Track.read", lambda *_: pytest.fail("read")
-    )
+    monkeypatch.setattr(Track, "read", lambda *_: pytest.fail("read"))
     assert len(recording.diagnose("loss_rises")) == 1
 
 
@@ -156,8 +155,6 @@ def so_far(gradients, count):
 def test_a_run_can_be_watched_while_it_goes_on(monkeypatch):
     gradients = silence(network(30), 1, slice(9, None))
     gradients["net/output/bias"][20] = np.nan
-    from hrcallbacks.diagnose.tracks import Track
-
     added = []
     add = Track._add
     monkeypatch.setattr(

@@ -3,6 +3,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hrcallbacks.diagnose import tracks
 from hrcallbacks.diagnose.tracks import Activity, Track
 
 FLAGS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 4)))
@@ -66,9 +67,7 @@ def test_a_track_is_the_same_in_one_go_and_in_parts(monkeypatch):
 
     for changes in (False, True):
         whole, parts = track(9, changes=changes), track(4, 4, 7, 9, changes=changes)
-        monkeypatch.setattr(
-            "hrcallbacks.diagnose.tracks._BLOCK_BYTES", 50
-        )  # Two records.
+        monkeypatch.setattr(tracks, "_BLOCK_BYTES", 50)
         blocks = track(9, changes=changes)
         monkeypatch.undo()
         for other in (parts, blocks):
