@@ -39,6 +39,15 @@ def test_vanishing_needs_most_of_the_records():
     assert len(recording_of(gradients).diagnose("vanishing")) == 1
 
 
+def test_a_kernel_that_lies_aside_does_not_vanish():
+    # As the queries of attention, whose input has a way around them.
+    gradients = {f"{n}/kernel": noise(9, 2, 2, seed=k) for k, n in enumerate("abc")}
+    gradients["b/kernel"] *= 1e-6
+    assert recording_of(gradients).diagnose("vanishing").empty
+    gradients["a/kernel"] *= 1e-6
+    assert len(recording_of(gradients).diagnose("vanishing")) == 2
+
+
 def test_an_exact_zero_does_not_vanish():
     gradients = {"a/kernel": np.zeros((9, 2, 2)), "b/kernel": noise(9, 2, 2)}
     assert recording_of(gradients).diagnose("vanishing").empty

@@ -171,6 +171,23 @@ def test_weights_that_moved_between_records_show_life():
     assert "steps between the records were not seen" in found["evidence"][0]
 
 
+def test_with_several_batches_a_unit_must_be_silent_for_two_epochs():
+    gradients = silence(network(48), 1, slice(33, None))
+    # 15 records, and two epochs have 16; then three more.
+    assert dead(recording_of(gradients, batches=8)) == []
+    longer = {p: np.concatenate([g, g[-3:]]) for p, g in gradients.items()}
+    assert dead(recording_of(longer, batches=8)) == [(2, 34, False)]
+    assert dead(recording_of(longer, batches=8), min_epochs=3) == []
+
+
+def test_in_an_epoch_that_does_not_end_many_records_will_do():
+    gradients = silence(network(109), 1, slice(10, None))
+    assert dead(recording_of(gradients, batches=10**6)) == []
+    assert dead(recording_of(gradients, batches=10**6), most_records=99) == [
+        (2, 11, False)
+    ]
+
+
 def test_what_is_not_seen_is_never_severe():
     gradients = network()
     for unit in range(4):

@@ -13,8 +13,9 @@ class Vanishing(Rule):
     """Layers whose gradient is far smaller than that of the layers behind them.
 
     Compared is the root mean square of a kernel's gradient with the largest among
-    the kernels that come later in the model. Exact zeros do not count: other rules
-    look for those.
+    the kernels that come later in the model. It vanishes on its way to the model's
+    input: what reaches the kernels before it must be as small. Exact zeros do not
+    count: other rules look for those.
 
     Args:
         ratio: It vanishes below this.
@@ -35,7 +36,7 @@ class Vanishing(Rule):
         for path, ratios, later in _against_later(survey):
             small = (ratios < self.ratio) & (ratios > 0)
             if small.sum() < self.share * np.isfinite(ratios).sum() or not small.any():
-                continue
+                return
             typical = np.median(ratios[small])
             yield self.found(
                 "severe" if typical < self.severe_ratio else "warning",

@@ -19,11 +19,15 @@ class Frozen(Rule):
     Args:
         min_records: So many records in a row, up to the last; twice as many steps as
             an optimizer accumulates gradients over, if that is more.
+        min_epochs: And, where an epoch has several batches, all of so many epochs.
+        most_records: But no more records than these.
         times: And so many times as many as it ever stood still before.
     """
 
     name: ClassVar[str] = "frozen"
     min_records: int = 5
+    min_epochs: int = 2
+    most_records: int = 100
     times: float = 3.0
 
     def look(self, survey):
@@ -32,7 +36,7 @@ class Frozen(Rule):
         norms = survey.norms()
         total = survey.total_norms()
         quiet = _run_at_end(total == 0)
-        if quiet >= self.min_records:
+        if quiet >= survey.patience(self):
             yield from self._whole(survey, quiet)
             return
         for path, norm in norms.items():
@@ -69,7 +73,7 @@ class Frozen(Rule):
 
     def _zero(self, survey, path, norm, records):
         zeros = _run_at_end(norm == 0)
-        if path not in survey.kernels or zeros < self.min_records:
+        if path not in survey.kernels or zeros < survey.patience(self):
             return
         first = records[len(norm) - zeros]
         if zeros < self.times * _longest(norm[:-zeros] == 0):
@@ -93,7 +97,7 @@ class Frozen(Rule):
         first = len(updates) - still
         usual = 2 * survey.setting("gradient_accumulation_steps")
         before = self.times * _longest(pushed[:first])
-        if still < max(self.min_records, usual, before):
+        if still < max(survey.patience(self), usual, before):
             return
         yield self.found(
             "warning",

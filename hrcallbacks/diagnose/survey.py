@@ -57,6 +57,22 @@ class Survey:
         if len(self) < records:
             raise CannotLook(f"it needs {records} records, and there are {len(self)}")
 
+    def patience(self, rule):
+        """So many records in a row tell that something is over, and no batch's chance.
+
+        Args:
+            rule: Has `min_records`; where an epoch has several batches, `min_epochs`
+                have to pass too, or `most_records`.
+        """
+        batches = int(self.recording.index["batch"].max())
+        if batches == 1:
+            return rule.min_records
+        window = rule.most_records
+        if np.count_nonzero(np.diff(self.epochs)) >= rule.min_epochs:
+            since = self.steps[-1] - rule.min_epochs * batches
+            window = min(window, int((self.steps > since).sum()))
+        return max(rule.min_records, window)
+
     def when(self, record):
         """The step of a record, in words, with its epoch where that differs."""
         step, epoch = int(self.steps[record]), int(self.epochs[record])

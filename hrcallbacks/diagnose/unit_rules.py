@@ -45,6 +45,9 @@ class DeadUnits(Rule):
 
     Args:
         min_records: So many records in a row, up to the last, must be zero.
+        min_epochs: And, where an epoch has several batches, all of so many epochs: a
+            batch may lack what a unit answers to.
+        most_records: But no more records than these.
         times: And so many times as many as the unit was ever silent before.
         warning_share: Of a layer's units, how many must be dead for a warning; fewer
             are a note, for they are seen in networks that learn well.
@@ -55,6 +58,8 @@ class DeadUnits(Rule):
 
     name: ClassVar[str] = "dead_units"
     min_records: int = 5
+    min_epochs: int = 2
+    most_records: int = 100
     times: float = 3.0
     warning_share: float = 0.25
     severe_share: float = 0.5
@@ -89,10 +94,11 @@ class DeadUnits(Rule):
             moved = movement(survey, layer)
             sure = moved is not None
         counts = informative(survey, layer.kernel)
+        patience = survey.patience(self)
         dead = {}
         for path, activity in both:
             activity = activity.or_(moved) if moved else activity
-            for unit in np.flatnonzero(self._silent(activity, counts)):
+            for unit in np.flatnonzero(self._silent(activity, counts, patience)):
                 dead.setdefault(int(unit), (path, activity))
         share = len(dead) / layer.count
         severity = _severity(self, share, sure)
@@ -115,9 +121,9 @@ class DeadUnits(Rule):
                 step=survey.steps[last + 1],
             )
 
-    def _silent(self, activity, counts):
+    def _silent(self, activity, counts, patience):
         since = counts[-1] - counts[activity.last + 1]
-        enough = np.maximum(self.min_records, self.times * activity.gap)
+        enough = np.maximum(patience, self.times * activity.gap)
         return since >= enough
 
     def _where(self, survey, layer, path):
@@ -158,6 +164,9 @@ class SaturatedUnits(Rule):
 
     Args:
         min_records: So many records in a row, up to the last, must be zero.
+        min_epochs: And, where an epoch has several batches, all of so many epochs: a
+            batch may lack what a unit answers to.
+        most_records: But no more records than these.
         times: And so many times as many as the unit's gradient was ever zero before.
         warning_share: Of a layer's units, how many must be so for a warning.
         severe_share: And how many for it to be severe.
@@ -165,6 +174,8 @@ class SaturatedUnits(Rule):
 
     name: ClassVar[str] = "saturated_units"
     min_records: int = 5
+    min_epochs: int = 2
+    most_records: int = 100
     times: float = 3.0
     warning_share: float = 0.25
     severe_share: float = 0.5
@@ -188,7 +199,7 @@ class SaturatedUnits(Rule):
         outgoing = [a for _, a in outgoing_of(survey, layer)]
         counts = informative(survey, layer.kernel)
         since = counts[-1] - counts[alive.last + 1]
-        silent = since >= np.maximum(self.min_records, self.times * alive.gap)
+        silent = since >= np.maximum(survey.patience(self), self.times * alive.gap)
         # Seen in each kernel that it may lead into, and lately.
         last_out = np.min([a.last for a in outgoing], axis=0)
         lately = counts[-1] - counts[last_out + 1] <= since // 2
