@@ -52,7 +52,7 @@ def lstm():
         [
             keras.Input((6, 2)),
             layers.LSTM(8, name="lstm"),
-            layers.Dense(8, activation="relu", name="hidden"),
+            layers.Dense(16, activation="relu", name="hidden"),
             layers.Dense(1, activation="sigmoid", name="output"),
         ],
         name="lstm_model",
