@@ -26,7 +26,9 @@ class Replay:
 
     def __repr__(self):
         """The largest error, and where it is."""
-        text = f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
+        text = (
+            f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
+        )
         if not self.max_error:  # At no place.
             return f"{text}>"
         path = self.errors.max().idxmax()

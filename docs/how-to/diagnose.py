@@ -74,9 +74,9 @@ recording = record([Dense(16, "tanh", name="hidden")], optimizer)
 print(recording.diagnose())
 
 # %%
-# Figure: Norm of each update over the norm of the weights, for the four variables, on a
-# logarithmic axis. All lie ten times and more above the dashed line at 0.001, the head's
-# some hundred times.
+# Figure: Norm of each update over the norm of the weights, for the four variables, on
+# a logarithmic axis. All lie ten times and more above the dashed line at 0.001, the
+# head's some hundred times.
 hr.plot.update_ratio(recording, smooth=10)
 plt.show()
 
