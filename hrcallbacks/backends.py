@@ -121,12 +121,27 @@ class TensorFlow:
     def gradient(self, gradient, scale):
         """The gradient dense, unscaled and summed over replicas."""
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
+        if not self._tf.executing_eagerly():
+            gradient = self._multiplied_apart(gradient)
         if scale is not None:
             gradient = gradient / scale
         replica = self._tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
             return gradient
         return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
+
+    def _multiplied_apart(self, tensor):
+        """The same numbers, of a product's factors and not of the product.
+
+        TensorFlow's graph optimizer multiplies `rate * (a * b)` in another order if
+        nobody else needs `a * b`. The update of the weights must not see that somebody
+        does. Changing the sign twice is exact, and keeps the optimizer from finding
+        that both products are one.
+        """
+        if tensor.op.type != "Mul":
+            return tensor
+        a, b = map(self._multiplied_apart, tensor.op.inputs)
+        return -(-a * b)
 
     def kept(self, tensor):
         """The scalar, so that it does not change any more.
