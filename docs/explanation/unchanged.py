@@ -25,7 +25,7 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
-from hrcallbacks import packing
+from hrcallbacks import backends, packing
 
 # %% [markdown]
 # ## Train twice
@@ -192,20 +192,16 @@ differences = pd.DataFrame(
 differences
 
 # %% [markdown]
-# TensorFlow's graph optimizer, Grappler, reorders products. SGD multiplies a gradient
-# by the rate; where the gradient is itself a product, such as that of the scale in
-# batch normalisation, Grappler may multiply in another order, unless the gradient is
-# needed by someone else too. The recorder is someone else. A difference in the row
-# `graph` is of this kind, one of rounding: both runs train with the gradient of the
-# loss. The same cell with Grappler's arithmetic rewriting off in both runs:
+# The row `graph` takes care of its own. TensorFlow's graph optimizer, Grappler,
+# reorders products. SGD multiplies a gradient by the rate; where the gradient is itself
+# a product, such as that of the scale in batch normalisation, Grappler may multiply in
+# another order, unless the gradient is needed by someone else too. A recorder is
+# someone else. So what it records of a product is multiplied once more, from the same
+# factors:
 
 # %%
-if keras.config.backend() == "tensorflow":
-    import tensorflow as tf
-
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
-    print("graph, SGD, not rewritten:", difference("SGD", WAYS["graph"]))
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": True})
+text = textwrap.dedent(inspect.getsource(backends.TensorFlow._multiplied_apart))
+Code("# hrcallbacks/backends.py\n" + text, language="python")
 
 # %% [markdown]
 # ## The other proof
