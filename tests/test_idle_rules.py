@@ -45,6 +45,15 @@ def test_weights_that_do_not_move_though_they_have_a_gradient():
     assert frozen(recording_of(gradients, weights, **accumulating)) == []
 
 
+def test_weights_that_often_stand_still_must_do_so_far_longer():
+    gradients = network(20)
+    weights = moving(gradients)
+    still = weights["net/output/kernel"]
+    still[3:9] = still[3]  # Five updates of zero, then six.
+    still[13:] = still[13]
+    assert frozen(recording_of(gradients, weights)) == []
+
+
 def test_recorded_norms_will_do():
     shapes = {"a/kernel": (2, 2), "b/kernel": (2, 2)}
     gradients = {f"{p}:norm": np.ones(9) for p in shapes}

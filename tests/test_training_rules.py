@@ -30,7 +30,7 @@ def test_a_loss_that_diverges_is_severe():
     "loss",
     [
         [8, 4, 2, 1, 0.5, 0.25],
-        [8, 4, 2, 3, 1, 0.5],  # Back in the next record.
+        [8, 4, 2, 5, 1, 0.5],  # Back in the next record.
         [8, 4, 2, 2.2, 2.4, 2.2],  # By a fifth.
         [8, 4, 1e-3, 2e-3, 3e-3, 4e-3],  # Next to nothing of what it fell.
         [-1, -2, -3, -4, -5, -6],

@@ -150,7 +150,7 @@ def _bad(survey, quantity):
         counts = survey.numbers(quantity, "nonfinite").get(path)
         norms = survey.numbers(quantity, "norm").get(path)
         if counts is not None:
-            found[path] = there & (counts > 0)
+            found[path] = counts > 0  # NaN where there was no gradient.
         elif track := survey.track(quantity, path):
             found[path] = track.nonfinite & there
         elif norms is not None:
