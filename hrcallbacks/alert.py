@@ -161,4 +161,5 @@ def _finding(row):
         if not pd.isna(row[name]):
             where.append(f"{said} {int(row[name])}")
     place = f" in {', '.join(where)}" if where else ""
-    return f"{row['rule']}{place}: {row['evidence'].rstrip('.')}. Try: {row['advice']}"
+    evidence, advice = (row[name].rstrip(".") for name in ("evidence", "advice"))
+    return f"{row['rule']}{place}: {evidence}. Try: {advice}."

@@ -147,21 +147,36 @@ def test_rules_are_asked_at_each_epochs_end_and_said_once(tiny, line):
     assert all("dead_units in tiny/hidden/kernel, unit" in t for t in texts)
 
 
+class SixRecords(hr.diagnose.Rule):
+    """Finds something as soon as there are six records, and notes before that."""
+
+    name = "six_records"
+
+    def look(self, survey):
+        count = len(survey.recording)
+        severity = "warning" if count >= 6 else "note"
+        yield self.found(severity, f"{count} records", "fewer", path="all", step=6)
+
+
+def test_what_a_rule_finds_is_in_the_warning_and_notes_are_not(tiny, line):
+    recorder = hr.GradientRecorder(record_freq=1, alert=SixRecords())
+    assert fit(tiny, line, recorder, epochs=4) == [
+        "six_records in all, from step 6: 8 records. Try: fewer. Training goes on."
+    ]
+
+
 @pytest.mark.parametrize("store", [None, "run.zarr"])
 def test_a_rule_stops_training(tiny, line, tmp_path, store):
     if store:
         pytest.importorskip("zarr")
         store = tmp_path / store
-    dead(tiny)
     recorder = hr.GradientRecorder(
-        record_freq=1,
-        alert=["nan", DeadUnits(min_records=6)],
-        on_alert="stop",
-        store=store,
+        record_freq=1, alert=["nan", SixRecords()], on_alert="stop", store=store
     )
-    texts = fit(tiny, line, recorder, epochs=9)
-    assert texts
+    (said,) = fit(tiny, line, recorder, epochs=9)
+    assert "8 records" in said
     assert int(tiny.optimizer.iterations) == 8  # The first epoch with six records.
+    assert recorder.recording.attributes["complete"]
 
 
 def test_a_rule_that_fails_is_said_once_and_all_else_goes_on(tiny, line):
