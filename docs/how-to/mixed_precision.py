@@ -14,8 +14,8 @@
 #
 # Between the loss and the weights a gradient can be scaled, clipped, collected over
 # several steps. The recorded one is what the optimizer is given, unscaled, before it
-# clips, collects or decays. Here each case is checked against a gradient tape written
-# by hand.
+# clips, collects or decays; [Which gradient](../explanation/which_gradient.ipynb) says
+# why. Here each case is checked against a gradient tape written by hand.
 
 # %% tags=["setup"]
 import keras
