@@ -14,8 +14,8 @@
 #
 # A Keras callback that records every weight and every **true training gradient** of
 # `model.fit`: the gradient that the optimizer was given in that very step, not a second
-# computation of it. Training is not changed by it, to the last bit. It works on Keras'
-# TensorFlow, JAX and PyTorch backends.
+# computation of it. Training is not changed by it. It works on Keras' TensorFlow, JAX
+# and PyTorch backends.
 
 # %% tags=["picture"]
 import os
@@ -89,8 +89,8 @@ recording.to_frame().head()
 # and pictures:
 
 # %%
-# Figure: Two panels over 24 steps. The norms of the gradients of kernel and bias fall
-# as training goes on.
+# Figure: The norm of the layer's gradient over 24 steps. It goes up and down from batch
+# to batch, and falls as training goes on.
 hr.plot.gradient_flow(recording)
 plt.show()
 
@@ -113,4 +113,4 @@ recording.replay()
 # - **What is it that is recorded?**
 #   [Which gradient](explanation/which_gradient.ipynb), and
 #   [why observing changes nothing](explanation/unchanged.ipynb).
-# - **All of it**: the reference.
+# - **All of it**: the [reference](reference/recorder.md).
