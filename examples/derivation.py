@@ -350,8 +350,8 @@ print(f"recorded - published, largest difference:  {misses['recorded']:.1e}")
 
 # %% [markdown]
 # The network, drawn with the gradients of that step. An edge's colour and width stand
-# for its weight, the triangle on it for its gradient. Two units have no gradient at all:
-# no star turns them on.
+# for its weight, the triangle on it for its gradient. Two units have no gradient at
+# all: no star turns them on.
 
 # %%
 # Figure: The 1-6-1 network as nodes and edges after the first step at learning rate
