@@ -94,7 +94,8 @@ plt.show()
 # %% [markdown]
 # ## In milliseconds
 #
-# A ratio is large where a step is short. What is added to each step, in milliseconds:
+# A ratio is large where a step is short. What is added to each step, in milliseconds;
+# a negative number is noise:
 
 # %%
 added = rows[~plain].pivot(index="case", columns="model", values="added_ms_a_step")
