@@ -269,3 +269,11 @@ def test_bad_rules_are_refused(rules, error, text):
 def test_bad_thresholds_are_refused(thresholds, text):
     with pytest.raises(ValueError, match=text):
         DeadUnits(**thresholds)
+
+
+def test_a_rule_that_does_not_look_is_refused_at_once():
+    class Blind(hr.diagnose.Rule):
+        name = "blind"
+
+    with pytest.raises(TypeError, match="look"):
+        Blind()

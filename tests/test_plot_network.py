@@ -67,7 +67,7 @@ def test_each_link_joins_its_two_units():
     for (start, end), link in zip(pairs, picture.links.get_segments(), strict=True):
         for node, point in ((start, link[0]), (end, link[1])):
             radius = np.linalg.norm(np.subtract(places[node], point))
-            assert radius == pytest.approx(0.27, abs=0.01)
+            assert radius == pytest.approx(0.27, abs=1e-9)
 
 
 @pytest.mark.parametrize(

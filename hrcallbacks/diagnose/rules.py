@@ -1,5 +1,6 @@
 """What a rule of a diagnosis is."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ __all__ = ["CannotLook", "Finding", "Rule", "Survey"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(abc.ABC):
     """Looks for one thing in a recording. Its fields are its thresholds.
 
     One of your own is a subclass, a frozen dataclass with a `name` and a method
@@ -59,6 +60,7 @@ class Rule:
                 f"Received: {value!r}. The default is {field.default!r}."
             )
 
+    @abc.abstractmethod
     def look(self, survey: Survey) -> Iterable[Finding]:
         """What it finds.
 
@@ -71,7 +73,6 @@ class Rule:
         Raises:
             CannotLook: If the recording lacks what the rule needs.
         """
-        raise NotImplementedError
 
     def found(self, severity, evidence, advice, *, path=None, unit=None, step=None):
         """A `Finding` of this rule."""
