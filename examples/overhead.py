@@ -36,7 +36,6 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Silences its notice.
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
@@ -73,9 +72,14 @@ parser.add_argument(
     "--json", metavar="FILE", type=Path, help="where to save all figures"
 )
 parser.add_argument(
-    "--no-jit", action="store_true", help="compile without XLA (jit_compile=False)"
+    "--jit-compile",
+    choices=("auto", "yes", "no"),
+    default="auto",
+    help="what models are compiled with; Keras' auto is XLA on TensorFlow with a GPU "
+    "and on JAX (default: %(default)s)",
 )
 arguments = parser.parse_args([] if "ipykernel" in sys.modules else None)
+JIT_COMPILE = {"auto": "auto", "yes": True, "no": False}[arguments.jit_compile]
 
 # %% [markdown]
 # ## The models
@@ -128,7 +132,7 @@ class Work:
         model.compile(
             keras.optimizers.Adam(1e-3),
             loss="mse",
-            jit_compile=False if arguments.no_jit else "auto",
+            jit_compile=JIT_COMPILE,
         )
         return model
 
@@ -397,11 +401,25 @@ def show(rows):
 results = {
     "backend": BACKEND,
     "keras": keras.__version__,
+    "jit_compile": WORKS["1-6-1"]().model().jit_compile,
     "cores": os.cpu_count(),
     "rounds": arguments.rounds,
     "rows": [],
 }
-print(f"Keras {keras.__version__} on {BACKEND}, {os.cpu_count()} cores")
+
+
+def keep(**found):
+    """Adds to the results, and saves them: a run may break off."""
+    results.update(found)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+compiled = "" if results["jit_compile"] else "out"
+print(
+    f"Keras {keras.__version__} on {BACKEND}, with{compiled} jit_compile, "
+    f"{os.cpu_count()} cores"
+)
 
 # %% [markdown]
 # ## Three models
@@ -413,11 +431,13 @@ print(f"Keras {keras.__version__} on {BACKEND}, {os.cpu_count()} cores")
 if "models" in arguments.parts:
     fresh, used = copy_bandwidth()
     files = write_bandwidth()
-    results["bytes_a_second"] = {
-        "copy to fresh memory": fresh,
-        "copy to used memory": used,
-        "write to files": files,
-    }
+    keep(
+        bytes_a_second={
+            "copy to fresh memory": fresh,
+            "copy to used memory": used,
+            "write to files": files,
+        }
+    )
     print(
         f"This machine copies {fresh / 1e9:.1f} GB/s into fresh memory, "
         f"{used / 1e9:.1f} into used; it writes {files / 1e9:.2f} GB/s to files."
@@ -426,7 +446,7 @@ if "models" in arguments.parts:
         work = WORKS[name]()
         cases = CASES | available_peers()
         rows = list(rows_of("models", work, measure(work, cases, arguments.rounds)))
-        results["rows"] += rows
+        keep(rows=results["rows"] + rows)
         print(f"\n{name}: {work.parameters:,} parameters, batches of {work.batch}")
         show(rows)
         copied = 2 * 4 * work.parameters
@@ -452,7 +472,7 @@ if "parameters" in arguments.parts:
         cases = {name: CASES[name] for name in GROWTH}
         taken = measure(work, cases, max(3, arguments.rounds // 3))
         rows = list(rows_of("parameters", work, taken))
-        results["rows"] += rows
+        keep(rows=results["rows"] + rows)
         print(f"\n{work.parameters:,} parameters")
         show(rows)
 
@@ -462,7 +482,7 @@ if "records" in arguments.parts:
         cases = {name: CASES[name] for name in GROWTH}
         taken = measure(work, cases, max(3, arguments.rounds // 3))
         rows = list(rows_of("records", work, taken))
-        results["rows"] += rows
+        keep(rows=results["rows"] + rows)
         print(f"\n{steps:,} recorded steps of the 1-6-1 network")
         show(rows)
 
@@ -506,11 +526,13 @@ if "memory" in arguments.parts:
         rows = recording.gradients[path][5000:5100]
         slice_seconds = time.perf_counter() - start
         size = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
-        results["memory"] = {
-            "mebibytes": mebibytes,
-            "slice_seconds": slice_seconds,
-            "store_bytes": size,
-        }
+        keep(
+            memory={
+                "mebibytes": mebibytes,
+                "slice_seconds": slice_seconds,
+                "store_bytes": size,
+            }
+        )
         print(f"\n{len(recording):,} records, {size / 1e9:.2f} GB on disk")
         print(f"Resident memory at each 1000th step: {mebibytes} MiB")
         print(
@@ -519,5 +541,4 @@ if "memory" in arguments.parts:
 
 # %%
 if arguments.json:
-    arguments.json.write_text(json.dumps(results, indent=1))
     print(f"\nAll figures: {arguments.json}")

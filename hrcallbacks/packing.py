@@ -84,6 +84,4 @@ class Packer:
 
 
 def _join(tensors):
-    if len(tensors) == 1:
-        return tensors[0]
-    return keras.ops.concatenate([keras.ops.reshape(t, (-1,)) for t in tensors])
+    return tensors[0] if len(tensors) == 1 else backend.joined(tensors)

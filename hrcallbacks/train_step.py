@@ -158,7 +158,8 @@ class _Take:
                 if probe.with_norm:
                     self._squares[path] = sum_of_squares(keras.ops, _wide(gradient))
             if any(reduction.of_update for reduction in probe.weights_of[path]):
-                self._old[path] = call.value(variables[path])
+                old = call.value(variables[path])
+                self._old[path] = backend.put_aside(old, (old,))
         if probe.weights_at == "before":
             self._take_weights(call)
 
@@ -219,6 +220,7 @@ class _Take:
                     f"the reduction {reduction.name!r} of {path!r} has a shape that "
                     f"depends on the tensor's values: {tuple(made.shape)}"
                 )
+            made = backend.put_aside(made, tensors)
             self._put(quantity, reduction.name, path, made)
 
     def _put(self, quantity, reduction, path, tensor):

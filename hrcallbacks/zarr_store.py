@@ -38,6 +38,7 @@ from hrcallbacks.zarr_reader import (
 _CHUNK_BYTES = 8 * 1024**2
 # All columns' chunks together: they wait in memory until they are full.
 _WAITING_BYTES = 256 * 1024**2
+_LARGE_ROW = 64 * 1024
 _INDEX_CHUNK = 4096
 # How long a record waits at the most while others come.
 _FLUSH_SECONDS = 10.0
@@ -400,27 +401,29 @@ class _ColumnWriter:
     def __init__(self, group, column, chunk_bytes):
         self._column = column
         if column.name in group:
-            self._array = group[column.name]
-            self._rows = self._array.chunks[0]
+            array = group[column.name]
         else:
-            self._rows = max(1, chunk_bytes // max(column.row_bytes, 1))
-            self._array = group.create_array(
+            array = group.create_array(
                 column.name,
                 shape=(0, *column.shape),
-                chunks=(self._rows, *_chunk_of_row(column)),
+                chunks=(
+                    max(1, chunk_bytes // max(column.row_bytes, 1)),
+                    *_chunk_of_row(column),
+                ),
                 dtype=column.dtype,
                 fill_value=math.nan,
-                compressors=_compressors(),
+                compressors=_compressors(column),
                 attributes={"keys": [list(key) for key in column.keys]},
             )
+        # Looking for chunks that hold nothing but NaN takes longer than writing them.
+        self._array = array.with_config({"write_empty_chunks": True})
+        self._rows = array.chunks[0]
         self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
         self._dirty = False
 
     def put(self, number, row):
         """Sets the next row; writes a chunk that is full."""
         place = number % self._rows
-        if place == 0 and self._rows > 1:
-            self._tail[:] = np.nan
         self._tail[place] = np.nan if row is None else row
         self._dirty = True
         if place == self._rows - 1:
@@ -429,6 +432,7 @@ class _ColumnWriter:
     def flush(self, count):
         """Writes the chunk that is not full yet."""
         if self._dirty:
+            self._tail[count % self._rows or self._rows :] = np.nan
             self._write(count)
 
     def _write(self, count):
@@ -519,11 +523,13 @@ def _chunk_of_row(column):
     return tuple(shape)
 
 
-def _compressors():
+def _compressors(column):
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    # Quick, and a checksum, so that damage is found.
-    return [BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle"), Crc32cCodec()]
+    # Shuffled bits would save a tenth of a large tensor's noise, for half as much again
+    # of the thread's time. The checksum finds damage.
+    shuffle = "noshuffle" if column.row_bytes > _LARGE_ROW else "bitshuffle"
+    return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle), Crc32cCodec()]
 
 
 def _safe(name):
