@@ -518,8 +518,9 @@ def _sum_of_squares_for_xla(tensor):
     if size < 2 * width:
         return ops.sum(squares)
     even = size - size % width
-    columns = ops.sum(ops.reshape(squares[:even], (-1, width)), axis=0)
-    return ops.sum(ops.maximum(columns, 0)) + ops.sum(squares[even:])
+    columns: Any = ops.sum(ops.reshape(squares[:even], (-1, width)), axis=0)
+    rest: Any = ops.sum(squares[even:])
+    return ops.sum(ops.maximum(columns, 0)) + rest
 
 
 def _parted(outputs):

@@ -239,7 +239,9 @@ class GradientRecorder(keras.callbacks.Callback):
         """
         if self._store is not None:
             self._intake.discard()
-            self._store.close()
+            # Of a store that was removed there is nothing to keep.
+            with contextlib.suppress(FileNotFoundError):
+                self._store.close()
             for follower in self._followers:
                 follower.end()
         if self._path is None:

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,9 +276,57 @@ def test_disk_that_fills_up_stops_the_recording_alone(tiny, line, path, monkeypa
     np.testing.assert_array_equal(recording.weights["output/bias"][:].shape, (8, 1))
 
 
-def test_store_that_vanishes_stops_the_recording_alone(tiny, line, path, monkeypatch):
-    import shutil
+FULL = """
+import os, sys, warnings, keras, numpy as np
+import hrcallbacks as hr
+folder = sys.argv[1]
+x = np.random.default_rng(0).normal(size=(50, 100)).astype("float32")
+ends, recorders = [], [None, hr.GradientRecorder(record_freq=1)]
+recorders.append(hr.GradientRecorder(
+    record_freq=1, store=f"{folder}/run.zarr", resume=True
+))
+for recorder in recorders:
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((100,)), keras.layers.Dense(100), keras.layers.Dense(1)]
+    model = keras.Sequential(layers, name="net")
+    model.compile("adam", loss="mse", jit_compile=False)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        model.fit(x, x[:, :1], batch_size=5, epochs=6, shuffle=False, verbose=0,
+                  callbacks=[recorder] if recorder else [])
+    ends.append(model.get_weights())
+texts = [str(w.message) for w in seen if w.category is RuntimeWarning]
+assert len(texts) == 1 and "No space left" in texts[0], texts
+for plain, recorded in zip(ends[0], ends[2]):
+    np.testing.assert_array_equal(plain, recorded)
+assert os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize < 1e6
+opened, whole = hr.open_recording(f"{folder}/run.zarr"), recorders[1].recording
+count = len(opened)
+assert 10 <= count < 60, count
+assert "No space left" in opened.attributes["fault"], opened.attributes
+for (_, one), (_, other) in zip(opened.gradients.items(), whole.gradients.items()):
+    np.testing.assert_array_equal(one[:], other[:count])
+print("records:", count)
+"""
 
+
+def test_full_disk_leaves_what_was_flushed_readable(tmp_path):
+    """A file system of two MB, which this process alone sees."""
+    if not shutil.which("unshare"):
+        pytest.skip("a small file system of its own needs Linux' unshare")
+    mount = f"mount -t tmpfs -o size=2m tmpfs {tmp_path}"
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c"]
+    if subprocess.run([*inside, mount], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a file system")
+    python = f"{shlex.quote(sys.executable)} -c {shlex.quote(FULL)} {tmp_path}"
+    done = subprocess.run(
+        [*inside, f"{mount} && {python}"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "records:" in done.stdout
+
+
+def test_store_that_vanishes_stops_the_recording_alone(tiny, line, path, monkeypatch):
     monkeypatch.setattr(zarr_store, "_SHORTEST_SECONDS", 0.0)
     recorder = hr.GradientRecorder(record_freq=1, store=path)
 
@@ -553,6 +603,15 @@ def test_reset_lets_go_of_the_store_of_a_fit_that_broke_off(tiny, line, path):
     tiny.compile("adam", loss="mse", jit_compile=False)
     fit(tiny, line, hr.GradientRecorder(record_freq=1, store=path, resume=True))
     assert hr.open_recording(path).attributes["complete"]
+
+
+def test_reset_after_the_store_was_removed(tiny, line, path):
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    fit(tiny, line, recorder)
+    shutil.rmtree(path)
+    recorder.reset()
+    fit(tiny, line, recorder)
+    assert len(hr.open_recording(path)) == 8
 
 
 def test_resuming_with_another_selection_is_refused(tiny, line, path):
