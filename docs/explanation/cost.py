@@ -17,17 +17,35 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 # %%
-measured = json.loads(Path("docs/data/overhead.json").read_text())
-rows = pd.DataFrame(measured["rows"])
-rows = rows[rows["part"] == "models"]
-rows["low"], rows["high"] = zip(*rows["quartiles"], strict=True)
+FILES = {
+    "TensorFlow": "overhead_tensorflow.json",
+    "JAX": "overhead_jax.json",
+    "PyTorch": "overhead_torch.json",
+}
+
+
+def load(backend):
+    """What `overhead.py` saved, and its rows as a table."""
+    measured = json.loads(Path("docs/data", FILES[backend]).read_text())
+    rows = pd.DataFrame(measured["rows"])
+    rows["low"], rows["high"] = zip(*rows["quartiles"], strict=True)
+    return measured, rows
+
+
+measured, all_rows = load("TensorFlow")
+rows = all_rows[all_rows["part"] == "models"]
 models = rows["model"].drop_duplicates().tolist()
 plain = rows["case"] == "plain fit"
 
-print(f"Keras {measured['keras']} on {measured['backend']}, {measured['cores']} cores")
+compiled = "with" if measured["jit_compile"] else "without"
+print(
+    f"Keras {measured['keras']} on {measured['backend']} {compiled} XLA, "
+    f"{measured['cores']} cores"
+)
 print(f"Each case measured {measured['rounds']} times")
 for model, first in rows[plain].set_index("model").iterrows():
     print(
@@ -131,3 +149,91 @@ pd.DataFrame(lines).set_index("model").round(4)
 # their results leave the step. Steps that are not recorded call
 # [the function that Keras made](capture.ipynb), and pay only for the question whether
 # they are to be recorded.
+#
+# ## The yardstick for a store
+#
+# [A store](../how-to/large_models.ipynb) is written by a thread of its own. That thread
+# compresses and writes on one of the machine's cores, so it costs what training would
+# have done with that core: nothing where one is free, as on a machine whose training
+# runs on a GPU; most where training keeps all of them busy, as on the two cores here.
+# How much that is, whoever writes, is shown by a callback that records nothing, and
+# whose thread writes as many bytes to plain files.
+
+# %%
+STORED = [
+    "every step, raw",
+    "every step, raw, to Zarr",
+    "as many bytes to plain files",
+]
+added.loc[STORED].rename_axis("added, ms").round(3)
+
+# %% [markdown]
+# ## Other backends
+#
+# The same measurement of one model with Keras on JAX and on PyTorch. JAX compiles each
+# step with XLA, PyTorch runs it line by line, and TensorFlow, on a machine without GPU,
+# compiles it into a graph.
+
+# %%
+columns = {}
+for backend in FILES:
+    _, of_backend = load(backend)
+    chosen = of_backend[(of_backend["part"] == "models") & (of_backend["model"] == "mlp")]
+    columns[backend] = chosen.set_index("case")["ratio"].map("{:.2f}".format)
+names = list(dict.fromkeys(name for column in columns.values() for name in column.index))
+pd.DataFrame(columns).reindex(names).fillna("")
+
+# %% [markdown]
+# ## How it grows
+#
+# With the number of parameters, at a fixed number of steps, and with the number of
+# recorded steps. Below a few thousand parameters what is added is the same for each
+# step; above, it grows with the bytes. It does not grow with the number of steps that
+# were recorded before.
+
+# %%
+# Figure: Two panels. Left, milliseconds that are added to a step, over the number of
+# parameters, both on logarithmic axes, for norms, for all in memory and for all in a
+# store, with a line for one copy of the bytes. Right, the same over the number of
+# recorded steps, for the 1-6-1 network.
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+for ax, part, over in (
+    (left, "parameters", "parameters"),
+    (right, "records", "steps"),
+):
+    grown = all_rows[all_rows["part"] == part]
+    for case, of_case in grown.groupby("case", sort=False):
+        if case != "plain fit":
+            shown = of_case[of_case["added_ms_a_step"] > 0]
+            ax.plot(shown[over], shown["added_ms_a_step"], "o-", label=case)
+    ax.set(xscale="log", yscale="log")
+    ax.grid(alpha=0.3)
+sizes = np.array(sorted(all_rows.query("part == 'parameters'")["parameters"].unique()))
+left.plot(sizes, 1e3 * 8 * sizes / copies, ":", color="tab:gray", label="one copy")
+left.set(xlabel="Parameters", ylabel="Added to a step, ms")
+small = int(all_rows.query("part == 'records'")["parameters"].iloc[0])
+right.set(xlabel=f"Recorded steps of {small} parameters")
+left.legend(frameon=False, fontsize="small")
+plt.show()
+
+# %% [markdown]
+# ## Memory of a long run
+#
+# With a store, memory holds what waits to be written, and no more. This is the process'
+# memory while all parameters of a network and their gradients were recorded at each
+# step.
+
+# %%
+# Figure: The process' memory in MiB at each thousandth recorded step, from an axis that
+# begins at 0: a flat line.
+memory = measured["memory"]
+steps = 1000 * np.arange(1, len(memory["mebibytes"]) + 1)
+figure, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
+ax.plot(steps, memory["mebibytes"], "o-")
+ax.set(xlabel="Recorded steps", ylabel="MiB", ylim=(0, None))
+ax.grid(alpha=0.3)
+plt.show()
+print(
+    f"{memory['parameters']:,} parameters, {memory['store_bytes'] / 1e9:.2f} GB on disk. Opened, and a hundred records of a "
+    f"variable read: {memory['slice_seconds']:.2f} s"
+)
