@@ -3,13 +3,14 @@
 import contextlib
 import importlib
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+
+from hrcallbacks.numerics import numerics
 
 
 @dataclass(frozen=True)
@@ -37,60 +38,6 @@ class Call:
     run: Callable
 
 
-@dataclass(frozen=True)
-class FloatLayout:
-    """How a float lies in memory.
-
-    Attributes:
-        integers: Dtype of signed integers of the same size.
-        mantissa: Number of the mantissa's bits.
-        bias: What is added to an exponent.
-    """
-
-    integers: str
-    mantissa: int
-    bias: int
-
-    @classmethod
-    def of(cls, tensor):
-        """That of a float32 or float64 tensor."""
-        double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
-        return cls("int64", 52, 1023) if double else cls("int32", 23, 127)
-
-    @property
-    def top(self):
-        """The exponent of infinities and of NaN, as it lies there."""
-        return 2 * self.bias + 1
-
-    @property
-    def infinity(self):
-        """The bits of infinity."""
-        return self.top << self.mantissa
-
-    @property
-    def magnitude(self):
-        """All bits but the sign's."""
-        return self.infinity + (1 << self.mantissa) - 1
-
-
-@dataclass(frozen=True)
-class FloatCounts:
-    """How often what is in a tensor, int32.
-
-    Attributes:
-        exponents: By exponent as it lies in memory, shape `(layout.top + 1,)`: zeros
-            and what is too small for an exponent first, infinities and NaN last.
-        zeros: Zeros, a scalar.
-        infinities: Infinities, a scalar.
-        layout: The `FloatLayout`.
-    """
-
-    exponents: Any
-    zeros: Any
-    infinities: Any
-    layout: FloatLayout
-
-
 class TensorFlow:
     """Steps of the TensorFlow backend: XLA, plain graph, eager."""
 
@@ -99,7 +46,6 @@ class TensorFlow:
 
     def __init__(self):
         self._tf = importlib.import_module("tensorflow")
-        self._in_xla = False  # Whether the step that is traced is for XLA.
 
     def as_call(self, optimizer, apply, *args, **kwargs):
         """The `Call` that `optimizer.apply(...)` is."""
@@ -118,7 +64,7 @@ class TensorFlow:
         train_step = model.train_step
 
         def step(data):
-            self._in_xla = bool(getattr(model, "jit_compile", False))
+            numerics.in_xla = bool(getattr(model, "jit_compile", False))
             observation = observe()
             with observation.active():
                 logs = train_step(data)
@@ -213,30 +159,6 @@ class TensorFlow:
     def put_aside(self, made, sources):
         """A tensor made of `sources`, so that it does not change any more: it won't."""
         return made
-
-    def sum_of_squares(self, tensor):
-        """The sum of a tensor's squares, a scalar."""
-        if self._in_xla:
-            return _sum_of_squares_for_xla(tensor)
-        return 2 * self._tf.nn.l2_loss(tensor)  # One pass, without room for squares.
-
-    def joined(self, tensors):
-        """Tensors of one dtype as one, flat."""
-        ops = keras.ops
-        return ops.concatenate([ops.reshape(tensor, (-1,)) for tensor in tensors])
-
-    def float_counts(self, tensor):
-        """How often a float32 or float64 tensor has what; see `FloatCounts`."""
-        layout = FloatLayout.of(tensor)
-        bits = self._tf.bitcast(tensor, layout.integers)
-
-        def count(exponents, length):
-            # Its Python wrapper would look for the largest first.
-            return self._tf.raw_ops.DenseBincount(
-                input=exponents, size=length, weights=self._tf.constant([], "int32")
-            )
-
-        return _float_counts(bits, layout, count)
 
     def state_in_reach(self, model, args):
         """A context in which the variables have their values: they always do."""
@@ -356,25 +278,6 @@ class JAX:
         """The tensor: JAX changes none."""
         return made
 
-    def sum_of_squares(self, tensor):
-        """The sum of a tensor's squares, a scalar."""
-        return _sum_of_squares_for_xla(tensor)
-
-    def joined(self, tensors):
-        """Tensors of one dtype as one, flat."""
-        ops = keras.ops
-        return ops.concatenate([ops.reshape(tensor, (-1,)) for tensor in tensors])
-
-    def float_counts(self, tensor):
-        """How often a float32 or float64 tensor has what; see `FloatCounts`."""
-        layout = FloatLayout.of(tensor)
-
-        def count(exponents, length):
-            ones = keras.ops.ones_like(exponents, dtype="int32")
-            return keras.ops.segment_sum(ones, exponents, num_segments=length)
-
-        return _float_counts(tensor.view(layout.integers), layout, count)
-
     def to_host(self, tensor):
         """The tensor as a NumPy array, a view of it where it is on the host."""
         return _widened(np.asarray(tensor))
@@ -455,72 +358,8 @@ class Torch:
         places = {source.untyped_storage().data_ptr() for source in sources}
         return made.clone() if made.untyped_storage().data_ptr() in places else made
 
-    def sum_of_squares(self, tensor):
-        """The sum of a tensor's squares, a scalar."""
-        torch = self._torch
-        flat, width = tensor.reshape(-1), 1024
-        if len(flat) < 2 * width or torch.compiler.is_compiling():
-            return flat.square().sum()
-        # In one pass, without room for all squares; row by row, since a norm loses the
-        # more, the longer it is.
-        even = len(flat) - len(flat) % width
-        rows = torch.linalg.vector_norm(flat[:even].view(-1, width), dim=1)
-        return rows.square().sum() + flat[even:].square().sum()
-
-    def joined(self, tensors):
-        """Tensors of one dtype as one, flat."""
-        # Keras' functions take several times as long, which nothing compiles away.
-        return self._torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-    def float_counts(self, tensor):
-        """How often a float32 or float64 tensor has what; see `FloatCounts`."""
-        torch, layout = self._torch, FloatLayout.of(tensor)
-        bits = tensor.reshape(-1).view(getattr(torch, layout.integers))
-        bits = bits & layout.magnitude
-        zeros = torch.count_nonzero(bits == 0).int()
-        infinities = torch.count_nonzero(bits == layout.infinity).int()
-        bits >>= layout.mantissa
-        length = layout.top + 1
-        if bits.device.type == "cpu" and not torch.compiler.is_compiling():
-            counts = torch.bincount(bits, minlength=length).int()
-        else:
-            # bincount waits for the device, to learn how long its result is.
-            ones = torch.ones_like(bits, dtype=torch.int32)
-            counts = ones.new_zeros(length).scatter_add_(0, bits.long(), ones)
-        return FloatCounts(counts, zeros, infinities, layout)
-
 
 _TAKEN = "hrcallbacks/"
-
-
-def _float_counts(bits, layout, count):
-    """`FloatCounts` of a tensor's bits; `count` counts 0 to a number."""
-    ops = keras.ops
-    bits = ops.bitwise_and(ops.reshape(bits, (-1,)), layout.magnitude)
-    zeros, infinities = (
-        ops.sum(ops.cast(ops.equal(bits, value), "int32"))
-        for value in (0, layout.infinity)
-    )
-    counts = count(ops.right_shift(bits, layout.mantissa), layout.top + 1)
-    return FloatCounts(counts, zeros, infinities, layout)
-
-
-def _sum_of_squares_for_xla(tensor):
-    """In two stages: float32 loses less, and XLA adds side by side.
-
-    In one stage XLA makes a dot product of it, three times as slow on a CPU. The
-    maximum, which changes no sum of squares, keeps it from joining the two.
-    """
-    ops = keras.ops
-    squares: Any = ops.reshape(ops.square(tensor), (-1,))
-    size = math.prod(tensor.shape)
-    width = 64 if size < 2**20 else 1024
-    if size < 2 * width:
-        return ops.sum(squares)
-    even = size - size % width
-    columns: Any = ops.sum(ops.reshape(squares[:even], (-1, width)), axis=0)
-    rest: Any = ops.sum(squares[even:])
-    return ops.sum(ops.maximum(columns, 0)) + rest
 
 
 def _parted(outputs):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from hrcallbacks.backends import backend
+from hrcallbacks.numerics import numerics
 
 # Above this, copying a tensor costs more than passing it on by itself.
 _SMALL = 4096  # elements
@@ -84,4 +85,4 @@ class Packer:
 
 
 def _join(tensors):
-    return tensors[0] if len(tensors) == 1 else backend.joined(tensors)
+    return tensors[0] if len(tensors) == 1 else numerics.joined(tensors)

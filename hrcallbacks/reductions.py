@@ -136,7 +136,7 @@ class _NumPy:
     std, min, max = np.std, np.min, np.max
     equal, isfinite, logical_not = np.equal, np.isfinite, np.logical_not
     where, any, isnan = np.where, np.any, np.isnan
-    subtract, divide, maximum, reshape = np.subtract, np.divide, np.maximum, np.reshape
+    subtract, divide = np.subtract, np.divide
 
     @staticmethod
     def cast(array, dtype):
@@ -144,16 +144,11 @@ class _NumPy:
 
 
 def _norm(ops, x):
-    return ops.sqrt(sum_of_squares(ops, x))
-
-
-def sum_of_squares(ops, x):
-    """The way that is quick on the backend at hand and loses least."""
     if ops is _NumPy:
-        return np.sum(np.square(x))
-    from hrcallbacks.backends import backend
+        return np.sqrt(np.sum(np.square(x)))
+    from hrcallbacks.numerics import numerics
 
-    return backend.sum_of_squares(x)
+    return ops.sqrt(numerics.sum_of_squares(x))
 
 
 def _count(ops, flags):
@@ -251,11 +246,11 @@ class Histogram(Reduction):
 
     def in_step(self, ops, tensor):
         """The counts, int32, shape `(bins + 3,)`."""
-        from hrcallbacks.backends import backend
+        from hrcallbacks.numerics import numerics
 
         # The edges are powers of two: the exponent's bits alone tell the bin, exactly,
         # and several times faster than a search among the edges.
-        counted = backend.float_counts(tensor)
+        counted = numerics.float_counts(tensor)
         exponents, top = counted.exponents, counted.layout.top
         first = counted.layout.bias + self._low + self._octaves  # Where it ends.
         last = first + self._octaves * (self.bins - 2)  # Where it begins.

@@ -15,8 +15,9 @@ import threading
 import keras
 
 from hrcallbacks.backends import backend
+from hrcallbacks.numerics import numerics
 from hrcallbacks.packing import Packer
-from hrcallbacks.reductions import RAW, sum_of_squares
+from hrcallbacks.reductions import RAW
 
 _MISSING = object()
 _HALF = ("float16", "bfloat16")  # Their squares leave their range.
@@ -156,7 +157,7 @@ class _Take:
                 gradient = backend.gradient(gradient, call.scale)
                 self._reduce("gradients", probe.gradients_of[path], path, gradient)
                 if probe.with_norm:
-                    self._squares[path] = sum_of_squares(keras.ops, _wide(gradient))
+                    self._squares[path] = numerics.sum_of_squares(_wide(gradient))
             if any(reduction.of_update for reduction in probe.weights_of[path]):
                 old = call.value(variables[path])
                 self._old[path] = backend.put_aside(old, (old,))

@@ -13,7 +13,7 @@ from keras import ops
 from worked_example import full_state
 
 import hrcallbacks as hr
-from hrcallbacks.backends import backend
+from hrcallbacks.numerics import numerics
 from hrcallbacks.reductions import NAMED, Plan
 
 STEPS = 8
@@ -467,7 +467,7 @@ def test_mean_belongs_to_an_epoch():
 def test_norm_of_any_size(size, in_xla, monkeypatch):
     if in_xla and keras.backend.backend() != "tensorflow":
         pytest.skip("TensorFlow alone has it in two ways")
-    monkeypatch.setattr(backend, "_in_xla", in_xla, raising=False)
+    monkeypatch.setattr(numerics, "in_xla", in_xla, raising=False)
     x = np.random.default_rng(size).normal(size=size).astype("float32")
     made = NAMED["norm"].in_step(ops, ops.convert_to_tensor(x))
     expected = np.linalg.norm(x.astype("float64"))

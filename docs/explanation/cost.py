@@ -178,9 +178,13 @@ added.loc[STORED].rename_axis("added, ms").round(3)
 columns = {}
 for backend in FILES:
     _, of_backend = load(backend)
-    chosen = of_backend[(of_backend["part"] == "models") & (of_backend["model"] == "mlp")]
+    chosen = of_backend[
+        (of_backend["part"] == "models") & (of_backend["model"] == "mlp")
+    ]
     columns[backend] = chosen.set_index("case")["ratio"].map("{:.2f}".format)
-names = list(dict.fromkeys(name for column in columns.values() for name in column.index))
+names = list(
+    dict.fromkeys(name for column in columns.values() for name in column.index)
+)
 pd.DataFrame(columns).reindex(names).fillna("")
 
 # %% [markdown]
@@ -234,6 +238,8 @@ ax.set(xlabel="Recorded steps", ylabel="MiB", ylim=(0, None))
 ax.grid(alpha=0.3)
 plt.show()
 print(
-    f"{memory['parameters']:,} parameters, {memory['store_bytes'] / 1e9:.2f} GB on disk. Opened, and a hundred records of a "
-    f"variable read: {memory['slice_seconds']:.2f} s"
+    f"{memory['parameters']:,} parameters, {memory['store_bytes'] / 1e9:.2f} GB on disk"
+)
+print(
+    f"Opened, and a hundred records of a variable read: {memory['slice_seconds']:.2f} s"
 )
