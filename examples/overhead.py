@@ -483,8 +483,9 @@ if "models" in arguments.parts:
 GROWTH = [PLAIN, "every step, norms", "every step, raw", "every step, raw, to Zarr"]
 
 if "parameters" in arguments.parts:
-    for width in (27, 95, 311, 995, 3157):
-        work = Work(f"dense {width}", lambda n=width: dense_model((8, n, n, 1)), 32, 20)
+    for width, steps in ((27, 400), (95, 400), (311, 400), (995, 100), (3157, 20)):
+        sizes = (8, width, width, 1)
+        work = Work(f"dense {width}", lambda s=sizes: dense_model(s), 32, steps)
         cases = {name: CASES[name] for name in GROWTH}
         taken = measure(work, cases, max(3, arguments.rounds // 3))
         rows = list(rows_of("parameters", work, taken))
