@@ -190,10 +190,9 @@ pd.DataFrame(columns).reindex(names).fillna("")
 # %% [markdown]
 # ## How it grows
 #
-# With the number of parameters, at a fixed number of steps, and with the number of
-# recorded steps. Below a few thousand parameters what is added is the same for each
-# step; above, it grows with the bytes. It does not grow with the number of steps that
-# were recorded before.
+# What is added to a step, over the number of parameters and over the number of recorded
+# steps. A step of a small model costs what handing anything over costs; that of a large
+# one, what its bytes cost. With the number of steps it does not grow.
 
 # %%
 # Figure: Two panels. Left, milliseconds that are added to a step, over the number of
