@@ -145,7 +145,8 @@ for model, row in rows[rows["case"] == "every step, raw"].set_index("model").ite
 pd.DataFrame(lines).set_index("model").round(4)
 
 # %% [markdown]
-# [Reductions](../reference/recorder.md#reductions) leave this copy out, since only
+# Where the bytes are few, nothing of this is seen: handing anything over has its price.
+# [Reductions](../reference/recorder.md#reductions) leave the copy out, since only
 # their results leave the step. Steps that are not recorded call
 # [the function that Keras made](capture.ipynb), and pay only for the question whether
 # they are to be recorded.
