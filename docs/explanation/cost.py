@@ -200,7 +200,9 @@ pd.DataFrame(columns).reindex(names).fillna("")
 # parameters, both on logarithmic axes, for norms, for all in memory and for all in a
 # store, with a line for one copy of the bytes. Right, the same over the number of
 # recorded steps, for the 1-6-1 network.
-figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(8, 3.6), sharey=True, layout="constrained"
+)
 for ax, part, over in (
     (left, "parameters", "parameters"),
     (right, "records", "steps"),
@@ -234,7 +236,8 @@ memory = measured["memory"]
 steps = 1000 * np.arange(1, len(memory["mebibytes"]) + 1)
 figure, ax = plt.subplots(figsize=(7, 2.4), layout="constrained")
 ax.plot(steps, memory["mebibytes"], "o-")
-ax.set(xlabel="Recorded steps", ylabel="MiB", ylim=(0, None))
+top = 1.2 * max(memory["mebibytes"])
+ax.set(xlabel="Recorded steps", ylabel="MiB", ylim=(0, top))
 ax.grid(alpha=0.3)
 plt.show()
 print(
