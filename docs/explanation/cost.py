@@ -178,15 +178,10 @@ added.loc[STORED].rename_axis("added, ms").round(3)
 # %%
 columns = {}
 for backend in FILES:
-    _, of_backend = load(backend)
-    chosen = of_backend[
-        (of_backend["part"] == "models") & (of_backend["model"] == "mlp")
-    ]
+    chosen = load(backend)[1].query("part == 'models' and model == 'mlp'")
     columns[backend] = chosen.set_index("case")["ratio"].map("{:.2f}".format)
-names = list(
-    dict.fromkeys(name for column in columns.values() for name in column.index)
-)
-pd.DataFrame(columns).reindex(names).fillna("")
+names = dict.fromkeys(name for column in columns.values() for name in column.index)
+pd.DataFrame(columns).reindex(list(names)).fillna("")
 
 # %% [markdown]
 # ## How it grows
