@@ -82,6 +82,8 @@ def test_tags_steps_and_values_are_those_of_keras_callback(tiny, line, tmp_path)
             for tag, points in events.read(tmp_path / "keras" / folder).items()
             if not tag.startswith("evaluation_")  # Those of `evaluate`.
         }
+        if "kernel/histogram" in expected:
+            pytest.skip("this Keras gives the weights of all layers the same tags")
         found = events.read(tmp_path / "live" / folder)
         later = events.read(tmp_path / "later" / folder)
         assert expected.keys() <= found.keys()
