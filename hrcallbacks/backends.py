@@ -302,15 +302,15 @@ class JAX:
 class Torch:
     """Steps of the PyTorch backend, which updates in place."""
 
-    def __init__(self):
-        self._torch = importlib.import_module("torch")
-
     apply = "apply"
     loose_calls = ("apply",)
     as_call = TensorFlow.as_call
     as_loose_call = TensorFlow.as_loose_call
     state_in_reach = TensorFlow.state_in_reach
     capturing_step = TensorFlow.capturing_step
+
+    def __init__(self):
+        self._torch = importlib.import_module("torch")
 
     def is_symbolic(self, grads):
         """PyTorch's compiler traces plain Python: never."""

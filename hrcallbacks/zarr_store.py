@@ -38,6 +38,7 @@ from hrcallbacks.zarr_reader import (
 _CHUNK_BYTES = 8 * 1024**2
 # All columns' chunks together: they wait in memory until they are full.
 _WAITING_BYTES = 256 * 1024**2
+# Bytes of a row above which a column holds whole tensors, mostly noise to a compressor.
 _LARGE_ROW = 64 * 1024
 _INDEX_CHUNK = 4096
 # How long a record waits at the most while others come.

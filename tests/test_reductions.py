@@ -279,6 +279,24 @@ def test_scaling_by_powers_of_two_shifts_a_histogram(x, k):
     np.testing.assert_array_equal(np.roll(plain[:64], k), scaled[:64])
 
 
+def test_function_that_returns_a_part_of_its_argument(line):
+    # On PyTorch such a part lies in the variable's memory, which later steps change;
+    # it is so large that it leaves the step by itself.
+    x, y = line
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(6000)])
+    model.compile("adam", loss="mse", jit_compile=False)
+    part = hr.Reduction("part", lambda x: ops.reshape(x, (-1,))[:5000])
+    what = ["raw", part]
+    recorder = hr.GradientRecorder(record_freq=1, gradients=what, weights=what)
+    fit(model, (x, np.repeat(y, 6000, axis=1)), recorder)
+    for quantity in ("gradients", "weights"):
+        raw, parts = (recorder.recording.arrays(quantity, n) for n in ("raw", "part"))
+        for path in recorder.recording.paths:
+            values = raw[path].reshape(STEPS, -1)
+            np.testing.assert_array_equal(parts[path], values[:, :5000])
+            assert (values[1:] != values[:-1]).any(axis=1).all()
+
+
 # Which reductions of which variables.
 
 
