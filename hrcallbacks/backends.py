@@ -121,11 +121,16 @@ class TensorFlow:
         """Whether a gradient holds some rows alone, maybe one of them twice."""
         return isinstance(gradient, self._tf.IndexedSlices)
 
-    def gradient(self, gradient, scale):
-        """The gradient dense, unscaled and summed over replicas."""
+    def gradient(self, gradient, shape, scale):
+        """The gradient dense, in its variable's shape, unscaled, summed over replicas.
+
+        Of a batch whose size is not known when the step is traced, TensorFlow infers
+        less of a gradient's shape than its variable has.
+        """
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
         if not self._tf.executing_eagerly():
             gradient = self._multiplied_apart(gradient)
+            gradient = self._tf.ensure_shape(gradient, shape)
         if scale is not None:
             gradient = gradient / scale
         replica = self._tf.distribute.get_replica_context()
@@ -266,7 +271,7 @@ class JAX:
         """Whether a gradient is sparse: under Keras on JAX none is."""
         return False
 
-    def gradient(self, gradient, scale):
+    def gradient(self, gradient, shape, scale):
         """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
         return gradient if scale is None else gradient / scale
 
@@ -336,7 +341,7 @@ class Torch:
         """Whether a gradient is sparse."""
         return gradient.is_sparse
 
-    def gradient(self, gradient, scale):
+    def gradient(self, gradient, shape, scale):
         """The gradient dense and unscaled; it may change: see `put_aside`."""
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         return (gradient if scale is None else gradient / scale).detach()

@@ -154,7 +154,8 @@ class _Take:
             if wanted and gradient is not None:
                 if backend.is_sparse(gradient):
                     probe.sparse.add(path)
-                gradient = backend.gradient(gradient, call.scale)
+                shape = tuple(variables[path].shape)
+                gradient = backend.gradient(gradient, shape, call.scale)
                 self._reduce("gradients", probe.gradients_of[path], path, gradient)
                 if probe.with_norm:
                     self._squares[path] = numerics.sum_of_squares(_wide(gradient))
