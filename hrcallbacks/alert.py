@@ -41,22 +41,23 @@ class NanAlert:
     """Looks for NaN and infinity in records as they are stored.
 
     A variable's gradients and its weights are each said once a fit, and the loss.
-
-    Args:
-        ignores_gradients: Called when a fit begins; says whether gradients that are not
-            finite are of no account: a `LossScaleOptimizer` skips them.
     """
 
-    def __init__(self, ignores_gradients):
-        self._ignores_gradients = ignores_gradients
+    def __init__(self):
         self._ignoring = False
         self._kinds = {}
         self._said = set()
         self._news = []
 
-    def begin(self, reductions):
-        """Begins a fit; see `LiveTensorBoard.begin`."""
-        self._ignoring = self._ignores_gradients()
+    def begin(self, reductions, *, ignores_gradients):
+        """Begins a fit.
+
+        Args:
+            reductions: See `LiveTensorBoard.begin`.
+            ignores_gradients: Whether gradients that are not finite are of no account:
+                a `LossScaleOptimizer` skips them.
+        """
+        self._ignoring = ignores_gradients
         self._kinds = {
             (quantity, name): RAW if name == RAW else about["kind"]
             for quantity, names in reductions.items()

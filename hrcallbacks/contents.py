@@ -76,7 +76,7 @@ class Contents:
         specs = {}
         for quantity, reductions in (("gradients", gradients), ("weights", weights)):
             for path, variable in chosen.items():
-                shape, dtype = tuple(variable.shape), host_dtype(variable)
+                shape, dtype = tuple(variable.shape), self.dtype(quantity, variable)
                 for reduction in reductions[path]:
                     spec = _spec(quantity, reduction, path, shape, dtype)
                     specs[quantity, reduction.name, path] = spec
@@ -88,6 +88,24 @@ class Contents:
                 path: (RAW_REDUCTION,) if r else () for path, r in gradients.items()
             }
         return chosen, gradients, weights
+
+    def dtype(self, quantity, variable):
+        """In which NumPy dtype a variable's gradients or weights are recorded."""
+        dtype = host_dtype(variable)
+        mean = self._mean and quantity == "gradients"
+        return "float32" if mean and dtype == "float16" else dtype
+
+    def check(self, store):
+        """Refuses what was selected if the store holds something else.
+
+        Raises:
+            ValueError: If it does.
+        """
+        store.check(self._specs)
+
+    def record_bytes(self, store):
+        """Size of a record, with what the store holds already."""
+        return store.record_bytes_with(self._specs)
 
     def declare(self, store, optimizer):
         """Declares what was selected to a store, and describes it there.

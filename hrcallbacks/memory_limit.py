@@ -18,11 +18,12 @@ def checked_limit(max_bytes):
     return max_bytes
 
 
-def too_large(store, count, *, variables, record_freq, max_bytes):
-    """The error for records that a store has no room for: says what would fit.
+def too_large(*, held, record_bytes, count, variables, record_freq, max_bytes):
+    """The error for records that memory has no room for: says what would fit.
 
     Args:
-        store: Where they go; it knows what it holds and how large a record is.
+        held: How many records it holds already.
+        record_bytes: Size of a record.
         count: How many records will come.
         variables: Of how many variables.
         record_freq: The recorder's.
@@ -31,11 +32,11 @@ def too_large(store, count, *, variables, record_freq, max_bytes):
     Returns:
         A `ValueError`.
     """
-    size = store.record_bytes
-    total = size * (len(store) + count)
+    size = record_bytes
+    total = size * (held + count)
     remedies = [
         *_norms(3 * variables * count, max_bytes),
-        *_larger_freq(record_freq, count, max_bytes // size - len(store)),
+        *_larger_freq(record_freq, count, max_bytes // size - held),
         "store='run.zarr', which keeps it on disk.",
     ]
     return ValueError(

@@ -20,11 +20,13 @@ class Packer:
 
     Args:
         alone: Keys of tensors that are joined with no others.
+        apart: Quantities whose tensors are joined with none of another quantity.
     """
 
-    def __init__(self, alone=()):
+    def __init__(self, alone=(), apart=("weights",)):
         self._layouts = []
         self._alone = alone
+        self._apart = apart
 
     def pack(self, tensors):
         """Packs tensors, inside a step.
@@ -43,7 +45,7 @@ class Packer:
             large = key if math.prod(shape) > _SMALL else None
             # Gradients and weights apart: joined, XLA computes a part of the update
             # once more inside the join, and rounds elsewhere than without it.
-            apart = key[1] == "weights" or (key if key in self._alone else False)
+            apart = key if key in self._alone else key[1] in self._apart and key[1]
             group = (dtype, large, apart)
             groups.setdefault(group, []).append((key, shape))
         layout = tuple(tuple(members) for members in groups.values())
@@ -62,6 +64,27 @@ class Packer:
                     return tensor
         return None
 
+    def of_quantity(self, packed, quantity):
+        """The tensors that hold a quantity and no other; on the device.
+
+        Args:
+            packed: A dict that `pack` returned.
+            quantity: One of those that are packed apart.
+
+        Returns:
+            Dict from layout to a dict from place in it to tensor.
+        """
+        return {
+            name: {
+                place: tensor
+                for place, (members, tensor) in enumerate(
+                    zip(self._layouts[int(name)], tensors, strict=True)
+                )
+                if members[0][0][1] == quantity
+            }
+            for name, tensors in packed.items()
+        }
+
     def unpack(self, packed):
         """Brings what `pack` made to the host; where it is there, without a copy.
 
@@ -73,14 +96,24 @@ class Packer:
         """
         arrays = {}
         for name, tensors in packed.items():
-            layout = self._layouts[int(name)]
-            for members, tensor in zip(layout, tensors, strict=True):
-                flat = np.ravel(backend.to_host(tensor))
-                start = 0
-                for key, shape in members:
-                    end = start + math.prod(shape)
-                    arrays[key] = flat[start:end].reshape(shape)
-                    start = end
+            arrays |= self.unpack_places(name, dict(enumerate(tensors)))
+        return arrays
+
+    def unpack_places(self, name, tensors):
+        """Brings some tensors of a layout to the host; see `unpack`.
+
+        Args:
+            name: The layout's name.
+            tensors: Dict from place in the layout to tensor.
+        """
+        arrays = {}
+        for place, tensor in tensors.items():
+            flat = np.ravel(backend.to_host(tensor))
+            start = 0
+            for key, shape in self._layouts[int(name)][place]:
+                end = start + math.prod(shape)
+                arrays[key] = flat[start:end].reshape(shape)
+                start = end
         return arrays
 
 

@@ -139,6 +139,30 @@ class Columns:
         """Size of a record."""
         return sum(column.row_bytes for column in self.columns)
 
+    def record_bytes_with(self, specs):
+        """Size of a record once what is to come is declared too."""
+        columns = Columns(list(self.columns))
+        columns.declare(specs)
+        return columns.record_bytes
+
+    def update_fit(self, **items):
+        """Notes what became known of the latest fit."""
+        # In place: the thread that stores records does so too.
+        self.fits[-1].update(items)
+
+    def note_fault(self, fault):
+        """Says what the latest fit's recording lacks; the first fault stands."""
+        if self.fits and not self.fits[-1]["fault"]:
+            self.update_fit(fault=fault)
+
+    def end_fit(self):
+        """Says that the latest fit came to its end."""
+        self.update_fit(ended=True)
+
+    def withdraw_fit(self):
+        """Forgets the latest fit, in which nothing was trained."""
+        self.fits.pop()
+
 
 @dataclass
 class Snapshot:
@@ -184,11 +208,22 @@ class MemoryStore(Columns):
             self._buffers[column.name] = _Buffer(column, len(self))
         return new
 
+    def check_place(self):
+        """Memory is always there."""
+
     def open(self, *, chief):
         """Nothing has to be opened: each process has a memory of its own."""
 
+    def withdraw_fit(self):
+        """See `Columns.withdraw_fit`."""
+        super().withdraw_fit()
+        if not self.fits:
+            self.abandon()
+
     def abandon(self):
-        """Nothing is open."""
+        """Is as before the first fit, if nothing was recorded."""
+        if not (self.fits or self._index):
+            self.__init__(self._max_bytes)
 
     def begin_epoch(self, epoch, steps, batches):
         """Called before a fit's first epoch.
@@ -203,11 +238,14 @@ class MemoryStore(Columns):
         """
         return steps
 
-    def fits_in(self, records):
-        """Whether a number of further records fit in; True if it is None, not known."""
-        self._expected = records or 0
-        size = (len(self) + self._expected) * self.record_bytes
+    def fits_in(self, records, record_bytes):
+        """Whether a number of further records of such a size fit in."""
+        size = (len(self) + records) * record_bytes
         return self._max_bytes is None or size <= self._max_bytes
+
+    def expect(self, records):
+        """How many further records will come, or None where that is not known."""
+        self._expected = records or 0
 
     def begin_fit(self, snapshot):
         """Says that a fit begins.
@@ -290,7 +328,10 @@ class _Buffer:
             self.put(number, None, missing)
 
     def put(self, number, row, expected):
-        """Sets the next row."""
+        """Sets the next row; again, where storing a record was broken off."""
+        while self._chunks and self._start_of_last >= number:
+            self._chunks.pop()
+            self._ends.pop()
         self._filled = number + 1
         if self._large and row is not None:
             row = np.asarray(row, self._column.dtype)
@@ -299,6 +340,10 @@ class _Buffer:
         if not self._ends or number >= self._ends[-1]:
             self._grow(number, 1 if self._large else expected)
         self._chunks[-1][number - self._ends[-1]] = np.nan if row is None else row
+
+    @property
+    def _start_of_last(self):
+        return self._ends[-2] if len(self._ends) > 1 else 0
 
     def _grow(self, number, expected):
         size = max(self._column.row_bytes, 1)

@@ -46,16 +46,19 @@ class Probe:
             dicts for `gradients_of` and `weights_of`, and `record_bytes`.
         weights_at: `"before"` or `"after"` the update.
         with_norm: Whether to take the norm of all gradients too.
+        apart: See `Packer`.
     """
 
-    def __init__(self, select, *, weights_at="after", with_norm=False):
+    def __init__(
+        self, select, *, weights_at="after", with_norm=False, apart=("weights",)
+    ):
         self.gradients_of = {}
         self.weights_of = {}
         self.record_bytes = 0
         self.weights_at = weights_at
         self.with_norm = with_norm
         self.compiled = {}
-        self.packer = Packer(alone=(NORM,))
+        self.packer = Packer(alone=(NORM,), apart=apart)
         self.optimizers = {}
         self.sparse = set()
         self.failure: Exception | None = None
@@ -319,6 +322,8 @@ class ArmedStep:
                 the device.
         """
         armed = model.train_function
+        if armed is None:  # Compiled anew in mid-fit: Keras has nothing to call either.
+            return
         if isinstance(armed, cls) and armed._is_stale():
             armed = armed._plain
         if not isinstance(armed, cls):

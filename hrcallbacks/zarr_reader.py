@@ -53,6 +53,7 @@ class Stored:
                 f"{importlib.metadata.version('hrcallbacks')}, which reads version "
                 f"{VERSION}. Try: pip install --upgrade hrcallbacks"
             )
+        self.id = attributes.get("recording_id")
         self.attributes = attributes["attributes"]
         self.attributes["variables"] = [
             (name, tuple(shape)) for name, shape in self.attributes.get("variables", ())

@@ -12,11 +12,15 @@ store holds.
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
+import shutil
 import time
+import uuid
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,8 @@ _WAITING_BYTES = 256 * 1024**2
 # Bytes of a row above which a column holds whole tensors, mostly noise to a compressor.
 _LARGE_ROW = 64 * 1024
 _INDEX_CHUNK = 4096
+# In a path: a number of its own for each recording.
+NUMBER = "{n}"
 # How long a record waits at the most while others come.
 _FLUSH_SECONDS = 10.0
 # An epoch's end flushes, but not more often than this.
@@ -51,34 +57,82 @@ class ZarrStore(Columns):
     """Writes records to a Zarr store.
 
     Args:
-        path: A path, or an fsspec URL.
+        path: A path, or an fsspec URL. The first number for which nothing is there
+            takes the place of `{n}` in it.
         resume: Whether to go on with the recording that is there, if one is.
     """
 
     def __init__(self, path, *, resume=False):
         super().__init__()
         import_zarr()
-        self._path = checked_path(path)
+        self._pattern = self._path = checked_path(path)
         self._local = "://" not in self._path
         self._resume = resume
         self._continues = False  # Whether the last fit on disk is to be continued.
+        self._continued = False  # Whether the latest fit is one that was continued.
         self._group: Any = None
         self._lock: Any = None
         self._count = 0
         self._written = 0  # Records that count on disk.
         self._writers: dict[str, _ColumnWriter] = {}
         self._rows = []  # The index' rows since its last whole chunk.
+        self._first_row = 0  # Number of the record of the first of them.
         self._index_arrays = {}
         self._epochs = []
         self._flushed = time.monotonic()
         self._saved_attributes = None
         self._saved = set()  # Folders of arrays that lie on disk.
+        self._id = uuid.uuid4().hex  # Tells our recording from others at that path.
+        self._made = False  # Whether this store made what lies at the path.
         self._begun = False
         self._writes = True
 
     def __len__(self):
         """Number of records."""
         return self._count
+
+    def check_place(self):
+        """Refuses a path where nothing could be written; changes nothing.
+
+        Raises:
+            FileExistsError: If a recording is there that is not to be continued, or
+                something else.
+        """
+        if self._begun or self._resume or self._is_numbered:
+            return
+        if _exists(self._path):
+            raise FileExistsError(
+                f"There is something at store={self._path!r} already. Choose "
+                "another path, delete it, or go on with the recording in it: "
+                "GradientRecorder(..., resume=True). A recorder with {n} in its store, "
+                "such as store='runs/{n}.zarr', takes a new place each time."
+            )
+
+    @property
+    def _is_numbered(self):
+        return NUMBER in self._pattern
+
+    @property
+    def path(self):
+        """Where it writes; with `{n}` in it until that is known."""
+        return self._path
+
+    def _claim(self):
+        """Takes the first numbered place where nothing is, and nobody is writing."""
+        for number in itertools.count():
+            path = self._pattern.replace(NUMBER, str(number))
+            if _exists(path):
+                continue
+            lock = None
+            if self._local:
+                try:
+                    lock = _locked(path)
+                except BlockingIOError:
+                    continue
+            self._path, self._lock = path, lock
+            if not _exists(path):
+                return
+            self._release()  # Another process was quicker.
 
     def open(self, *, chief=True):
         """Opens the store for writing.
@@ -99,27 +153,24 @@ class ZarrStore(Columns):
         self._writes = chief
         if not chief:
             return
+        if self._is_numbered and not self._begun:
+            self._claim()
         if self._lock is None and self._local:
             self._lock = _locked(self._path)
         if self._begun:  # A further fit of the same recorder.
-            if self._local and not Path(self._path, "zarr.json").is_file():
+            if not self._is_there():
                 raise FileNotFoundError(
                     f"The store {self._path!r} of this recorder's earlier fits is "
                     "gone. Call recorder.reset() to begin another recording there."
                 )
             return
         try:
-            exists = _exists(self._path)
-            if exists and not self._resume:
-                raise FileExistsError(
-                    f"There is something at store={self._path!r} already. Choose "
-                    "another path, delete it, or go on with the recording in it: "
-                    "GradientRecorder(..., resume=True)."
-                )
-            if exists:
+            self.check_place()
+            if _exists(self._path):
                 self._load()
             else:
                 self._group = zarr.open_group(self._path, mode="w-")
+                self._made = True
                 self._save_attributes()
         except BaseException:
             self.close()
@@ -136,6 +187,9 @@ class ZarrStore(Columns):
             for name in fit["optimizers"]:
                 self._saved.add(f"fits/{number}/optimizers/{name}")
         self._group = import_zarr().open_group(self._path, mode="r+")
+        self._id = stored.id or self._id
+        if stored.id is None:  # It was written before there was one.
+            self._group.update_attributes({"recording_id": self._id})
         self._count = self._written = stored.count
         for column in self.columns:
             self._writers[column.name] = self._writer(column)
@@ -149,6 +203,7 @@ class ZarrStore(Columns):
             writer.restore(self._count)
         whole = self._count - self._count % _INDEX_CHUNK
         self._rows = index.iloc[whole : self._count].to_dict("records")
+        self._first_row = whole
         # Those on disk: a crash may have left some of them, and no record.
         arrays = self._group["index"].arrays() if "index" in self._group else ()
         self._index_arrays = {array.attrs["name"]: array for _, array in arrays}
@@ -175,10 +230,12 @@ class ZarrStore(Columns):
 
     def _writer(self, column):
         share = _WAITING_BYTES // max(len(self.columns), 1)
-        return _ColumnWriter(self._group, column, min(_CHUNK_BYTES, share))
+        size = min(_CHUNK_BYTES, share)
+        return _ColumnWriter(self._group, column, size, self._check_there)
 
     def begin_fit(self, snapshot):
         """Says that a fit begins; see `MemoryStore.begin_fit`."""
+        self._continued = self._continues
         if self._continues:
             # What a replay starts from is what that fit started from.
             self.fits[-1]["fault"] = None
@@ -238,9 +295,20 @@ class ZarrStore(Columns):
         self._write_epochs()
         self._restore_tails(index)
 
-    def fits_in(self, records):
+    def fits_in(self, records, record_bytes):
         """A disk's room is not asked for: True."""
         return True
+
+    def expect(self, records):
+        """Chunks on disk are made as they are needed."""
+
+    def withdraw_fit(self):
+        """See `Columns.withdraw_fit`; removes a store that was made for that fit."""
+        if self._continued:  # It goes on being the one that broke off.
+            return
+        super().withdraw_fit()
+        if not self.fits:
+            self.abandon()
 
     def append(self, row, values):
         """Adds a record; see `MemoryStore.append`."""
@@ -249,7 +317,8 @@ class ZarrStore(Columns):
             return
         for column in self.columns:
             self._writers[column.name].put(self._count, column.row(values))
-        self._rows.append(row)
+        # In place of what is left where storing a record was broken off.
+        self._rows[self._count - self._first_row :] = [row]
         self._count += 1
         if self._count % _INDEX_CHUNK == 0:
             self.flush()
@@ -283,17 +352,32 @@ class ZarrStore(Columns):
         if self._count > self._written:
             self._write_index()
         self._written = self._count
-        self._rows = self._rows[len(self._rows) - self._count % _INDEX_CHUNK :]
+        whole = self._count - self._count % _INDEX_CHUNK
+        self._rows = self._rows[whole - self._first_row : self._count - self._first_row]
+        self._first_row = whole
         self._flushed = time.monotonic()
 
     def _check_there(self):
-        # Zarr would make the folders again, and a store without a beginning.
-        if self._local and not Path(self._path, "zarr.json").is_file():
-            raise FileNotFoundError(f"the store {self._path!r} has vanished")
+        # Zarr would make the folders again, and a store without a beginning; or write
+        # into the recording of somebody else.
+        if not self._is_there():
+            there = self._local and Path(self._path, "zarr.json").is_file()
+            what = "was replaced by another one" if there else "has vanished"
+            raise FileNotFoundError(f"the store {self._path!r} {what}")
+
+    def _is_there(self):
+        """Whether what lies at the path is this recording."""
+        if not self._local:
+            return True
+        try:
+            found = json.loads(Path(self._path, "zarr.json").read_bytes())
+            return found["attributes"].get("recording_id") == self._id
+        except (OSError, ValueError, LookupError, AttributeError):
+            return False
 
     def _write_index(self):
-        start = self._count - len(self._rows)
-        frame = pd.DataFrame(self._rows)
+        start = self._first_row
+        frame = pd.DataFrame(self._rows[: self._count - start])
         for name in frame:
             values = np.stack([np.asarray(v) for v in frame[name]])
             array = self._index_array(name, values)
@@ -338,6 +422,7 @@ class ZarrStore(Columns):
         attributes = {
             "format": FORMAT,
             "format_version": VERSION,
+            "recording_id": self._id,
             "written_by": f"hrcallbacks {importlib.metadata.version('hrcallbacks')}",
             "units": "gradients: loss per unit of the weight; weights: the model's own",
             "columns": [
@@ -368,7 +453,15 @@ class ZarrStore(Columns):
                 _write_array(self._group, f"{folder}/{place}", value, name)
 
     def abandon(self):
-        """Lets others write; nothing more is to be written."""
+        """Is as before it was opened, if nothing was recorded; lets others write."""
+        self._release()
+        if self.fits or self._count:
+            return
+        if self._made and self._local and self._is_there():
+            shutil.rmtree(self._path)
+        self.__init__(self._pattern, resume=self._resume)
+
+    def _release(self):
         if self._lock is not None:
             lock, self._lock = self._lock, None
             Path(lock.lock_file).unlink(missing_ok=True)
@@ -385,22 +478,33 @@ class ZarrStore(Columns):
             with contextlib.suppress(Exception):  # What went wrong, if that still goes.
                 self._check_there()
                 self._save_attributes()
-            self.abandon()
+            self._release()
 
     def snapshot(self):
         """What a reader of the store finds."""
-        if self._begun:
-            return Stored(self._path).snapshot()
+        if self._begun and self._is_there():
+            snapshot = Stored(self._path).snapshot()
+            # Of a disk that takes no more, what is known is more than what is written.
+            return replace(snapshot, fits=self._with_faults(snapshot.fits))
         return Snapshot(
-            [], {}, [], pd.DataFrame(columns=EMPTY_INDEX), lambda column: None
+            [],
+            dict(self.attributes),
+            [dict(fit) for fit in self.fits],
+            pd.DataFrame(columns=EMPTY_INDEX),
+            lambda column: None,
         )
+
+    def _with_faults(self, fits):
+        known = [{"fault": fit["fault"]} for fit in self.fits]
+        return [fit | more for fit, more in zip(fits, known, strict=False)]
 
 
 class _ColumnWriter:
     """Writes a column in whole chunks, so that nothing has to be read first."""
 
-    def __init__(self, group, column, chunk_bytes):
+    def __init__(self, group, column, chunk_bytes, check):
         self._column = column
+        self._check = check  # Raises where the store is gone.
         if column.name in group:
             array = group[column.name]
         else:
@@ -428,6 +532,7 @@ class _ColumnWriter:
         self._tail[place] = np.nan if row is None else row
         self._dirty = True
         if place == self._rows - 1:
+            self._check()
             self._write(number + 1)
 
     def flush(self, count):

@@ -110,7 +110,7 @@ def filled_store(rows, count, expected):
     store = MemoryStore()
     store.attributes["variables"] = [("net/kernel", (rows,))]
     store.declare({KEY: ((rows,), "float32")})
-    assert store.fits_in(expected)
+    store.expect(expected)
     for number in range(count):
         store.append({"step": number + 1}, {KEY: np.full(rows, number, "float32")})
     return store

@@ -119,7 +119,7 @@ class DrawWhileRunning(keras.callbacks.Callback):
         self.losses = None
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.recorder._intake.wait()
+        self.recorder._session.intake.wait()
         live = hr.open_recording(self.path)
         if epoch == 0:
             with pytest.raises(ValueError, match="empty") as refusal:

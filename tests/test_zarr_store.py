@@ -182,7 +182,7 @@ def test_it_can_be_opened_while_the_run_goes_on(tiny, line, path, monkeypatch):
 
     class Looks(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            recorder._intake.wait()
+            recorder._session.intake.wait()
             opened = hr.open_recording(path)
             seen.append((len(opened), opened.attributes["complete"]))
 
@@ -333,7 +333,7 @@ def test_store_that_vanishes_stops_the_recording_alone(tiny, line, path, monkeyp
     class Removes(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 1:
-                recorder._intake.wait()
+                recorder._session.intake.wait()
                 shutil.rmtree(path)
 
     with pytest.warns(RuntimeWarning, match="Recording stopped.*has vanished"):
@@ -549,8 +549,8 @@ class Dies(keras.callbacks.Callback):
 
 def another_process(recorder):
     """What a process that dies leaves: no flush at the end, and no lock."""
-    recorder._intake.wait()
-    recorder._store._lock.release()
+    recorder._session.intake.wait()
+    recorder._session.store._lock.release()
 
 
 @pytest.mark.parametrize("freq", ["epoch", 1])
@@ -643,7 +643,7 @@ def test_what_a_crash_lost_is_said_and_the_steps_go_on_counting(
     with pytest.raises(RuntimeError, match="died"):
         fit(tiny, line, recorder, backup, Dies(2, 0), epochs=4)
     monkeypatch.undo()
-    recorder._store.abandon()
+    recorder._session.store._release()
     recorder = hr.GradientRecorder(record_freq=1, store=path, resume=True)
     with pytest.warns(
         RuntimeWarning, match=r"of steps 5 to 8, before epoch 3, a crash"

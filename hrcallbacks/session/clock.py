@@ -1,0 +1,131 @@
+"""Which step it is: of the run, of the epoch, of the execution."""
+
+import collections
+
+from hrcallbacks.cadence import Cadence
+
+
+class Clock:
+    """Counts steps, from what Keras says and from the steps that were captured.
+
+    Args:
+        cadence: Which steps are to be recorded.
+
+    Attributes:
+        steps: Steps run before the current epoch.
+        before_fit: Steps run before the current fit.
+        epoch: The current epoch, from 1.
+        batches: Steps in each epoch, or None where that is not known.
+        captured: Steps of this epoch that were captured.
+        hit: Whether any step of this fit was one to record.
+    """
+
+    def __init__(self, cadence: Cadence) -> None:
+        self._cadence = cadence
+        self.steps = self.before_fit = 0
+        self.batches: int | None = None
+        self.hit = False
+        self._size = 1
+        self._begin(0)
+
+    def begin_fit(self, batches: int | None, steps_per_execution: int) -> None:
+        """A fit begins; what was counted of the last one is kept."""
+        self.end_epoch()
+        self.batches = batches
+        self.hit = False
+        self.before_fit = self.steps
+        self._size = steps_per_execution
+        self._begin(0)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """An epoch begins; its number is from 1."""
+        self.end_epoch()
+        self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.captured = 0
+        self._batch = 0  # Steps before the current execution, in this epoch.
+        self._begun = 0  # Steps that the current execution ends with.
+        # Numbers of the steps that have ended in this epoch, the latest of them; in no
+        # order where Keras runs the hook in other threads.
+        self._ended = collections.deque([0], maxlen=1024)
+        self.wanted: set[int] = set()
+
+    def end_epoch(self) -> None:
+        """Counts the epoch's steps, once."""
+        self.steps += self.steps_in_epoch
+        self._begin(self.epoch)
+
+    def begin_execution(self, batch: int, steps_per_execution: int) -> None:
+        """One call of the train function begins, on a batch counted from 0."""
+        self._size = steps_per_execution
+        end = batch + steps_per_execution
+        self._batch = batch
+        self._begun = end if self.batches is None else min(end, self.batches)
+        numbers = range(batch + 1, self._begun + 1)
+        self.wanted = {n for n in numbers if self._wants(n)}
+
+    def _wants(self, batch: int) -> bool:
+        return self._cadence.wants(self.steps + batch, batch, self.batches)
+
+    def end_execution(self, batch: int, steps_per_execution: int) -> range:
+        """One call of the train function has ended.
+
+        Args:
+            batch: The batch that Keras names, counted from 0: of several the last, in
+                older versions the first.
+            steps_per_execution: How many steps it had at most.
+
+        Returns:
+            The steps that it may have had, numbered from 1.
+        """
+        first = batch - batch % steps_per_execution
+        self._ended.append(first + steps_per_execution)
+        return range(first + 1, first + steps_per_execution + 1)
+
+    def take(self, number: int) -> int:
+        """One step of the execution was captured; gives its number in the epoch.
+
+        Args:
+            number: Its place in the execution, from 0.
+        """
+        self.captured += 1
+        batch = self._batch + number + 1
+        self._ended.append(batch)  # Also where another callback breaks the fit off.
+        return batch
+
+    @property
+    def counts_itself(self) -> bool:
+        """Whether steps are known from being captured alone.
+
+        Keras does not say how many steps the last execution of an epoch had.
+        """
+        return self.batches is None and self._size > 1
+
+    @property
+    def steps_in_epoch(self) -> int:
+        """Steps of this epoch that have ended."""
+        if self.counts_itself:
+            return self.captured
+        ended = max(self._ended)
+        return ended if self.batches is None else min(ended, self.batches)
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run that have ended."""
+        return self.steps + self.steps_in_epoch
+
+    @property
+    def in_flight(self) -> range:
+        """Steps of the run that have begun and were not seen to end."""
+        return range(self.total + 1, self.steps + self._begun + 1)
+
+    @property
+    def wanted_steps(self) -> list[int]:
+        """Those in flight that are to be recorded, numbered in the run."""
+        return [n for n in self.in_flight if n - self.steps in self.wanted]
+
+    def skip(self, steps: int) -> None:
+        """Counts steps that ended unseen."""
+        self._ended.append(self.steps_in_epoch + steps)
