@@ -244,6 +244,8 @@ class JAX:
                 with observation.active():
                     logs, state = train_step(state, data)
                 values = dict(zip(ids, state[0], strict=True))
+                # Joined, a tensor that is split over devices has XLA split the others
+                # too, and from there the sums in the model that they come from.
                 packed = observation.packed(
                     lambda v: self._apart(values[id(v)]), join=not spread
                 )
@@ -283,11 +285,10 @@ class JAX:
         return gradient if scale is None else gradient / scale
 
     def _apart(self, tensor: Any) -> Any:
-        """The tensor, such that XLA shares nothing made of it with the training.
+        """The tensor, kept apart from the training where there are several devices.
 
-        On several devices a norm may need the squares in memory, for a sum over the
-        devices. Adam would then be given those, rounded, in place of squares that it
-        makes and adds without rounding between.
+        A norm may have to gather squares from all devices, which rounds them. Adam
+        needs the same squares; without this, XLA would use the rounded ones for it.
         """
         if not self._spread:
             return tensor
