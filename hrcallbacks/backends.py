@@ -183,6 +183,7 @@ class JAX:
     def __init__(self):
         # By id, the variables' values as the step that is traced has made them so far.
         self._state = {}
+        self._spread = False  # Whether that step runs on several devices.
 
     def as_call(
         self, optimizer, apply, optimizer_variables, grads, trainable_variables
@@ -208,7 +209,7 @@ class JAX:
             variables,
             grads,
             scale,
-            lambda v: values[id(v)],
+            lambda v: self._apart(values[id(v)]),
             lambda v: id(v) in values,
             run,
         )
@@ -232,18 +233,25 @@ class JAX:
     def capturing_step(self, model, observe):
         """A `train_step` that returns `((logs, packed), state)`."""
         train_step = model.train_step
+        spread = _on_several_devices(model.variables)
 
         def step(state, data):
             observation = observe()
             ids = [id(v) for v in model.trainable_variables]
             self._state = dict(zip(ids, state[0], strict=True))
+            self._spread = spread
             try:
                 with observation.active():
                     logs, state = train_step(state, data)
+                values = dict(zip(ids, state[0], strict=True))
+                # Joined, a tensor that is split over devices has XLA split the others
+                # too, and from there the sums in the model that they come from.
+                packed = observation.packed(
+                    lambda v: self._apart(values[id(v)]), join=not spread
+                )
             finally:
-                self._state = {}
-            values = dict(zip(ids, state[0], strict=True))
-            return (logs, observation.packed(lambda v: values[id(v)])), state
+                self._state, self._spread = {}, False
+            return (logs, packed), state
 
         return step
 
@@ -273,7 +281,20 @@ class JAX:
 
     def gradient(self, gradient, shape, scale):
         """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
+        gradient = self._apart(gradient)
         return gradient if scale is None else gradient / scale
+
+    def _apart(self, tensor: Any) -> Any:
+        """The tensor, kept apart from the training where there are several devices.
+
+        A norm may have to gather squares from all devices, which rounds them. Adam
+        needs the same squares; without this, XLA would use the rounded ones for it.
+        """
+        if not self._spread:
+            return tensor
+        import jax  # pyright: ignore[reportMissingImports]
+
+        return jax.lax.optimization_barrier(tensor)
 
     def kept(self, tensor):
         """The tensor: JAX changes none."""
@@ -362,6 +383,10 @@ class Torch:
             return made.clone()
         places = {source.untyped_storage().data_ptr() for source in sources}
         return made.clone() if made.untyped_storage().data_ptr() in places else made
+
+
+def _on_several_devices(variables: list) -> bool:
+    return any(len(v.value.sharding.device_set) > 1 for v in variables)
 
 
 _TAKEN = "hrcallbacks/"

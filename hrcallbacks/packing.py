@@ -28,11 +28,12 @@ class Packer:
         self._alone = alone
         self._apart = apart
 
-    def pack(self, tensors):
+    def pack(self, tensors, *, join: bool = True):
         """Packs tensors, inside a step.
 
         Args:
             tensors: Dict from `(record, quantity, ...)` to a tensor of static shape.
+            join: Whether to join small tensors.
 
         Returns:
             A dict of one entry: the layout's name, and a tuple of tensors, the small
@@ -42,7 +43,7 @@ class Packer:
         for key, tensor in tensors.items():
             shape = tuple(tensor.shape)
             dtype = keras.backend.standardize_dtype(tensor.dtype)
-            large = key if math.prod(shape) > _SMALL else None
+            large = None if join and math.prod(shape) <= _SMALL else key
             # Gradients and weights apart: joined, XLA computes a part of the update
             # once more inside the join, and rounds elsewhere than without it.
             apart = key if key in self._alone else key[1] in self._apart and key[1]

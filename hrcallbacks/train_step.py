@@ -206,10 +206,10 @@ class _Take:
             if self._loss is not None:
                 self._put("loss", "", "", self._loss)
 
-    def packed(self):
+    def packed(self, *, join: bool):
         if self.failed:
             self.tensors = {}
-        return self.probe.packer.pack(self.tensors)
+        return self.probe.packer.pack(self.tensors, join=join)
 
     def _variables(self):
         return self.probe.variables(self._model)
@@ -285,16 +285,17 @@ class Observation:
             take.after(call)
         return result
 
-    def packed(self, value, knows=lambda variable: True):
+    def packed(self, value, knows=lambda variable: True, *, join: bool = True):
         """What was taken, packed: one dict a probe.
 
         Args:
             value: Called with a variable, gives its value at the end of the step.
             knows: Called with a variable, says whether `value` can be asked for it.
+            join: Whether small tensors may be joined into one.
         """
         for take in self._takes:
             take.complete(value, knows)
-        return tuple(take.packed() for take in self._takes)
+        return tuple(take.packed(join=join) for take in self._takes)
 
 
 class ArmedStep:

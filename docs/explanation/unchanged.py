@@ -204,6 +204,29 @@ text = textwrap.dedent(inspect.getsource(backends.TensorFlow._multiplied_apart))
 Code("# hrcallbacks/backends.py\n" + text, language="python")
 
 # %% [markdown]
+# ## Several devices on JAX
+#
+# Under `keras.distribution`, XLA decides how each operation is split over the devices,
+# and an output of the step can change that decision. Joining tensors does: one that is
+# split has XLA split the joined tensor, then the tensors joined with it, and in the end
+# the operations that they come from. A sum that each device made in full is then made
+# of partial sums, in another order. So as soon as a variable lies on several devices,
+# nothing is joined.
+#
+# Reductions are kept apart as well. The norm of a split gradient may need the squares
+# of its elements from all devices, so they are rounded and sent. Adam squares the
+# gradient too, and XLA would compute the squares once, for both. A barrier keeps it
+# from seeing that they are the same:
+
+# %%
+text = textwrap.dedent(inspect.getsource(backends.JAX._apart))
+Code("# hrcallbacks/backends.py\n" + text, language="python")
+
+# %% [markdown]
+# The tests train on four CPU devices, with weights split over all four and over two,
+# and compare the weights, the optimizer's state and the losses bit for bit. On GPUs, on
+# TPUs and over several processes this has not been tried.
+#
 # ## The other proof
 #
 # That training is unchanged does not show that what was recorded is what trained. A

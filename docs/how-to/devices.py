@@ -105,5 +105,9 @@ print(two.replay())
 # Under `MultiWorkerMirroredStrategy` each worker records the same sum; with `store=`
 # the chief alone writes. On JAX, `keras.distribution.DataParallel` needs no more than
 # this either. The project's tests compare both with a single device: two workers on one
-# machine, and JAX with two CPU devices. Real GPUs and TPUs, and
-# `keras.distribution.ModelParallel`, they do not try.
+# machine, and JAX with two CPU devices.
+#
+# Under `keras.distribution.ModelParallel` the weights themselves may be split over
+# devices. They and their gradients are recorded whole, and training stays
+# [the same, bit for bit](../explanation/unchanged.ipynb); the tests train on four CPU
+# devices. Real GPUs and TPUs, and JAX in several processes, they do not try.
