@@ -38,6 +38,7 @@ LAYERS = [
     "storage",
     "diagnose",
     "replay",
+    "revive",
     "export",
     "tables",
     "reductions",
