@@ -62,18 +62,18 @@ print(f"y = {y:.6f}, that is {10**y:.0f} K")
 # $b^{(2)}$: nineteen numbers in all. The superscript counts the layers, the subscript
 # the units.
 #
-# With the seed of the published runs Keras draws these weights. Biases start at zero.
+# The published run at learning rate 0.1 starts from these weights. They were drawn at
+# random; biases start at zero.
 
 # %%
-keras.utils.set_random_seed(1453)
-original = keras.Sequential(
+model = keras.Sequential(
     [
         keras.layers.Input(shape=(1,)),
         keras.layers.Dense(6, activation="relu", name="hidden"),
         keras.layers.Dense(1, activation="linear", name="output"),
     ]
 )
-model = keras.models.clone_model(original)  # The one trained at learning rate 0.1.
+model.set_weights(hr.load_initial_weights(0.1))
 w1, b1, w2, b2 = (np.float64(w).ravel() for w in model.get_weights())
 
 pd.DataFrame({"w1": w1, "b1": b1, "w2": w2}, index=pd.RangeIndex(1, 7, name="unit"))

@@ -40,7 +40,6 @@ from hrcallbacks import backprop
 # %%
 x, y = hr.training_data(seed=1453)
 
-keras.utils.set_random_seed(1453)
 model = keras.Sequential(
     [
         keras.layers.Input(shape=(1,)),
@@ -48,7 +47,7 @@ model = keras.Sequential(
         keras.layers.Dense(1, activation="linear", name="output"),
     ]
 )
-starts = {name: keras.models.clone_model(model).get_weights() for name in "AB"}
+starts = {"A": hr.load_initial_weights(0.1), "B": hr.load_initial_weights(0.3)}
 
 
 def losses(start, learning_rate):

@@ -41,7 +41,7 @@ stars = keras.Sequential(
         keras.layers.Dense(1, name="output"),
     ]
 )
-stars = keras.models.clone_model(stars)
+stars.set_weights(hr.load_initial_weights(0.1))
 stars.compile(keras.optimizers.Adam(0.1), loss="mse")
 watcher = hr.GradientRecorder()
 x, y = hr.training_data(seed=1453)

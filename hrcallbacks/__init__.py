@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from hrcallbacks.recorder import GradientRecorder
     from hrcallbacks.recording import Recording, open_recording
     from hrcallbacks.reductions import Histogram, Reduction, Sample
-    from hrcallbacks.stars import load_catalog, load_published_table, training_data
+    from hrcallbacks.stars import (
+        load_catalog,
+        load_initial_weights,
+        load_published_table,
+        training_data,
+    )
     from hrcallbacks.tensorboard import to_tensorboard
     from hrcallbacks.vizier import download_catalog
 
@@ -29,6 +34,7 @@ __all__ = [
     "download_catalog",
     "every",
     "load_catalog",
+    "load_initial_weights",
     "load_published_table",
     "log_spaced",
     "open_recording",
@@ -51,6 +57,7 @@ _MODULES = {
     "download_catalog": "vizier",
     "every": "cadence",
     "load_catalog": "stars",
+    "load_initial_weights": "stars",
     "load_published_table": "stars",
     "log_spaced": "cadence",
     "open_recording": "recording",

@@ -7,7 +7,7 @@ import numpy as np
 
 from hrcallbacks.reductions import RAW_REDUCTION, Plan
 from hrcallbacks.selection import check_pattern, select_variables, unique_paths
-from hrcallbacks.snapshot import describe_optimizer, host_dtype
+from hrcallbacks.snapshot import describe, host_dtype
 from hrcallbacks.storage import HAS_GRADIENT
 
 _VERSIONS = {
@@ -133,7 +133,7 @@ class Contents:
             "record_freq": self._cadence.describe(),
             "epoch_gradient": "mean" if self._mean else "last",
             "weights_at": self._weights_at,
-            "optimizer": describe_optimizer(optimizer),
+            "optimizer": describe(optimizer),
             "backend": keras.config.backend(),
             "versions": _VERSIONS,
         }

@@ -6,6 +6,7 @@ Works on NumPy and pandas alone: reading a recording needs no Keras backend.
 import html
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from hrcallbacks.diagnose import diagnose
 from hrcallbacks.export import to_parquet, to_xarray
 from hrcallbacks.progress import progress
 from hrcallbacks.reductions import NAMED, names_for
-from hrcallbacks.replay import replay
+from hrcallbacks.replay import Replay, replay
 from hrcallbacks.selection import choose_paths
 from hrcallbacks.zarr_reader import Stored
 from hrcallbacks.zarr_store import save
@@ -306,10 +307,15 @@ class Recording:
             naming = tables.path_names(paths)
         return tables.wide_table(self, naming)
 
-    def replay(self):
+    def replay(self, *, custom_objects: Mapping[str, Any] | None = None) -> Replay:
         """Proof: the gradients, given to the same optimizer again, make the weights.
 
-        See `hrcallbacks.replay.replay`. Needs Keras.
+        See `hrcallbacks.replay.replay`. Needs Keras. Optimizers, schedules and
+        constraints of your own are found if the classes are loaded.
+
+        Args:
+            custom_objects: Classes and functions by name, for those that are not found:
+                `{"Lion2": Lion2}`.
 
         Returns:
             A `hrcallbacks.replay.Replay`: `max_error`, the largest absolute difference
@@ -318,9 +324,10 @@ class Recording:
 
         Raises:
             ValueError: If the recording does not hold what a replay needs: each step,
-                and gradients and weights of all variables.
+                and gradients and weights of all variables; or if a class or function
+                of your own is not found.
         """
-        return replay(self)
+        return replay(self, custom_objects=custom_objects)
 
     def diagnose(self, rules=None):
         """What is wrong with this run, in words: see `hrcallbacks.diagnose.diagnose`.

@@ -2,12 +2,15 @@
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hrcallbacks.progress import progress
+from hrcallbacks.revive import revive
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Replay:
         return f"{text} at step {step} in {path}>"
 
 
-def replay(recording):
+def replay(recording, *, custom_objects: Mapping[str, Any] | None = None) -> Replay:
     """Runs the optimizer of a recording over its gradients again.
 
     From the weights before the first record, each record's gradients go to an
@@ -44,9 +47,15 @@ def replay(recording):
     weight decay, moving averages, constraints, schedules and all. Learning rates that
     a callback changed are followed.
 
+    Classes of the user's own (optimizers, schedules, constraints) are found if they are
+    loaded, by the module and the name that they had in training, registered with Keras
+    or not. Nothing is imported, and no function called, because a recording names it.
+
     Args:
         recording: A `Recording` of every step (`record_freq=1`), with gradients and
             weights of all the variables that its optimizers update.
+        custom_objects: Classes and functions by name, for those that are not found:
+            `{"Lion2": Lion2}`.
 
     A sparse gradient (an `Embedding` on TensorFlow) is recorded as the sum over its
     repeated rows. Keras' adaptive optimizers square those rows before they sum them, so
@@ -58,14 +67,15 @@ def replay(recording):
         trained the model.
 
     Raises:
-        ValueError: If the recording does not hold what a replay needs; the message
-            says what is missing.
+        TypeError: If `custom_objects` is no dict.
+        ValueError: If the recording does not hold what a replay needs, or a class or
+            function of the user's own is not found; the message says what is missing.
     """
     errors = []
     with progress(of="Replaying", unit="record", total=len(recording)) as bar:
         for part in _parts(recording):
             _warn_of_sparse(part)
-            errors += _replay_part(recording, part, bar)
+            errors += _replay_part(recording, part, bar, custom_objects)
     frame = pd.DataFrame(errors, index=pd.Index(recording.index["step"], name="step"))
     return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
 
@@ -107,12 +117,17 @@ def _check(recording, fit):
             "The weights before the first step are not known, for model.built was "
             "False before it. Build the model before fit: model.build(input_shape)."
         )
+    for path, (_, constraint) in fit["variables"].items():
+        if constraint and constraint["config"] is None:
+            raise ValueError(
+                f"The constraint {constraint['class_name']} of {path} cannot be "
+                "replayed: it has no config. Give it get_config()."
+            )
     for optimizer in fit["optimizers"].values():
         if optimizer["config"] is None:
             raise ValueError(
                 f"The optimizer {optimizer['class_name']} cannot be replayed: it has "
-                "no config. Give it get_config() and register it with "
-                "keras.saving.register_keras_serializable()."
+                "no config. Give it get_config()."
             )
         if None in optimizer["paths"]:
             raise ValueError(
@@ -121,15 +136,15 @@ def _check(recording, fit):
             )
 
 
-def _replay_part(recording, part, bar):
+def _replay_part(recording, part, bar, custom_objects):
     import keras
 
     variables = {
-        path: _variable(keras, path, value, *part["variables"][path])
+        path: _variable(keras, path, value, *part["variables"][path], custom_objects)
         for path, value in part["weights"].items()
     }
     optimizers = {
-        name: _optimizer(keras, spec, variables, part["run_eagerly"])
+        name: _optimizer(keras, spec, variables, part["run_eagerly"], custom_objects)
         for name, spec in part["optimizers"].items()
     }
     _warn_of_others(recording, part)
@@ -164,19 +179,19 @@ def _warn_of_others(recording, part):
         )
 
 
-def _variable(keras, path, value, dtype, constraint):
+def _variable(keras, path, value, dtype, constraint, custom_objects):
     *scopes, name = path.split("#")[0].split("/")
     with contextlib.ExitStack() as stack:
         for scope in scopes:  # So that the optimizer sees the path that it saw.
             stack.enter_context(keras.name_scope(scope))
         variable = keras.Variable(value, dtype=dtype, name=name)
     if constraint is not None:
-        variable.constraint = keras.constraints.deserialize(constraint)
+        variable.constraint = revive(constraint, custom_objects)
     return variable
 
 
-def _optimizer(keras, spec, variables, run_eagerly):
-    optimizer = keras.saving.deserialize_keras_object(spec["config"])
+def _optimizer(keras, spec, variables, run_eagerly, custom_objects):
+    optimizer = revive(spec["config"], custom_objects)
     # Recorded gradients are unscaled already.
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer

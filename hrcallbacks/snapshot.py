@@ -23,7 +23,7 @@ def snapshot_variables(variables):
     return {
         path: (
             keras.backend.standardize_dtype(v.dtype),
-            v.constraint and keras.saving.serialize_keras_object(v.constraint),
+            v.constraint and describe(v.constraint),
         )
         for path, v in variables.items()
     }
@@ -35,20 +35,20 @@ def snapshot_state(optimizer):
     return [to_host(v) for v in optimizer.variables] if optimizer.built else None
 
 
-def describe_optimizer(optimizer) -> dict[str, Any]:
-    """Class and config of an optimizer; the config is None where it has none.
+def describe(part: Any) -> dict[str, Any]:
+    """Class and config of an optimizer or constraint; None for a config it lacks.
 
     Returns:
         A dict as of `keras.saving.serialize_keras_object`.
     """
-    if optimizer is None:
+    if part is None:
         return {"class_name": None, "config": None}
-    # A custom optimizer is recorded all the same.
+    # One without get_config is trained with and recorded all the same.
     try:
-        described: Any = keras.saving.serialize_keras_object(optimizer)
+        described: Any = keras.saving.serialize_keras_object(part)
         return described
     except Exception:
-        return {"class_name": type(optimizer).__name__, "config": None}
+        return {"class_name": type(part).__name__, "config": None}
 
 
 def describe_replay(optimizer, state):
@@ -61,9 +61,9 @@ def describe_replay(optimizer, state):
     Returns:
         A dict, to which the paths of the variables that it updates have to be added.
     """
-    described = describe_optimizer(optimizer)
+    described = describe(optimizer)
     inner = _updating(optimizer)
-    own = describe_optimizer(inner)["config"] or {}
+    own = describe(inner)["config"] or {}
     return {
         "class_name": described["class_name"],
         "config": described if described["config"] is not None else None,

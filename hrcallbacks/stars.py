@@ -3,7 +3,8 @@
 `load_catalog`, as `download_catalog` of `hrcallbacks.vizier`, gives three columns:
 `Lum` (luminosity, solar luminosities), `BP-RP` (Gaia colour, mag) and `Teff`
 (effective temperature, K). `training_data` turns them into the network's input and
-target, and `load_published_table` gives what the published training made of them.
+target. `load_initial_weights` gives the weights that the published training started
+from, and `load_published_table` what it made of them.
 """
 
 import math
@@ -11,11 +12,14 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 COLUMNS = ["Lum", "BP-RP", "Teff"]
 _LOGARITHMS_OF = ["Lum", "Teff"]
 _PUBLISHED_RATES = (0.1, 0.3)
+# Of the network's four variables, in the order of Keras' `get_weights`.
+_SHAPES = {"w^1": (1, 6), "b^1": (6,), "w^2": (6, 1), "b^2": (1,)}
 
 
 def load_catalog(path=None):
@@ -139,14 +143,50 @@ def load_published_table(learning_rate):
         >>> load_published_table(0.1).shape
         (10, 27)
     """
+    rate = _published_rate(learning_rate, "load_published_table")
+    with _bundled(f"lr_{rate}.csv").open("rb") as file:
+        return pd.read_csv(file)
+
+
+def load_initial_weights(learning_rate: float) -> list[npt.NDArray[np.float32]]:
+    """The weights from which a published run started.
+
+    The tables do not print them. `keras.utils.set_random_seed(1453)` followed by the
+    assignment's model and two clones of it draws them on TensorFlow: the first clone
+    was trained at 0.1, the second at 0.3. Other backends draw other numbers from the
+    same seed, so start from these: `model.set_weights(hr.load_initial_weights(0.1))`.
+
+    Args:
+        learning_rate: 0.1 or 0.3. The two runs started from different weights.
+
+    Returns:
+        Hidden kernel, hidden bias, output kernel and output bias, float32 of shapes
+        `(1, 6)`, `(6,)`, `(6, 1)` and `(1,)`, as `model.get_weights()` orders them.
+
+    Raises:
+        ValueError: If no run was published at that rate.
+
+    Example:
+        >>> [w.shape for w in load_initial_weights(0.1)]
+        [(1, 6), (6,), (6, 1), (1,)]
+    """
+    rate = _published_rate(learning_rate, "load_initial_weights")
+    with _bundled("initial_weights.csv").open("rb") as file:
+        row = pd.read_csv(file, index_col="learning_rate").loc[rate]
+    return [
+        row[row.index.str.startswith(name)].to_numpy(np.float32).reshape(shape)
+        for name, shape in _SHAPES.items()
+    ]
+
+
+def _published_rate(learning_rate: float, function: str) -> float:
     for rate in _PUBLISHED_RATES:
         # Keras hands learning rates out in float32.
         if _is_close(learning_rate, rate):
-            with _bundled(f"lr_{rate}.csv").open("rb") as file:
-                return pd.read_csv(file)
+            return rate
     raise ValueError(
-        f"No table was published for learning_rate={learning_rate!r}. There are "
-        f"tables for: {list(_PUBLISHED_RATES)}. Try hr.load_published_table(0.1)."
+        f"No run was published at learning_rate={learning_rate!r}. There are runs at: "
+        f"{list(_PUBLISHED_RATES)}. Try hr.{function}(0.1)."
     )
 
 

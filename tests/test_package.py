@@ -38,6 +38,7 @@ LAYERS = [
     "storage",
     "diagnose",
     "replay",
+    "revive",
     "export",
     "tables",
     "reductions",
@@ -142,6 +143,7 @@ def test_reading_needs_no_keras():
         "import hrcallbacks as hr\n"
         "import hrcallbacks.backprop\n"
         "hr.training_data(); hr.Recording; hr.load_published_table(0.1)\n"
+        "hr.load_initial_weights(0.1)\n"
         "assert not {'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -150,5 +152,5 @@ def test_reading_needs_no_keras():
 def test_typed_marker_and_data_are_shipped():
     files = resources.files("hrcallbacks")
     assert (files / "py.typed").is_file()
-    for name in ("catalog.csv", "lr_0.1.csv", "lr_0.3.csv"):
+    for name in ("catalog.csv", "initial_weights.csv", "lr_0.1.csv", "lr_0.3.csv"):
         assert (files / "data" / name).is_file()

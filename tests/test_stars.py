@@ -6,7 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hrcallbacks.stars import load_catalog, load_published_table, training_data
+from hrcallbacks.stars import (
+    load_catalog,
+    load_initial_weights,
+    load_published_table,
+    training_data,
+)
 
 HEADER = "Lum,BP-RP,Teff\n"
 
@@ -137,9 +142,25 @@ def test_published_table_is_found_for_a_float32_rate():
 
 
 @pytest.mark.parametrize("rate", [0.2, 1e-3, "0.1", None])
-def test_unpublished_rate_lists_the_published_ones(rate):
-    with pytest.raises(ValueError, match=rf"learning_rate={rate!r}.*\[0\.1, 0\.3\]"):
-        load_published_table(rate)
+@pytest.mark.parametrize("load", [load_initial_weights, load_published_table])
+def test_unpublished_rate_lists_the_published_ones(load, rate):
+    text = rf"learning_rate={rate!r}.*\[0\.1, 0\.3\]. Try hr\.{load.__name__}\(0\.1\)"
+    with pytest.raises(ValueError, match=text):
+        load(rate)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_units_that_never_had_a_gradient_keep_their_initial_weights(rate):
+    w1, b1, w2, b2 = load_initial_weights(np.float32(rate))
+    assert [a.shape for a in (w1, b1, w2, b2)] == [(1, 6), (6,), (6, 1), (1,)]
+    assert not b1.any()
+    assert not b2.any()
+    last = load_published_table(rate).iloc[-1]
+    dead = w1.ravel() < 0  # x >= 0, and the biases start at zero.
+    assert dead.any()
+    for number, kernel in (("1", w1), ("2", w2)):
+        printed = np.array([last[f"w^{number}_{i}"] for i in range(1, 7)])
+        np.testing.assert_allclose(kernel.ravel()[dead], printed[dead], atol=5.1e-7)
 
 
 # --- training data ---------------------------------------------------------------

@@ -13,6 +13,27 @@ RATES = (0.1, 0.3)
 NOISE = np.sqrt(10_000) * np.finfo(np.float32).eps
 
 
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow",
+    reason="the published initial weights were drawn on TensorFlow",
+)
+def test_the_seed_draws_the_initial_weights_bit_for_bit():
+    keras.utils.set_random_seed(1453)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((1,)),
+            keras.layers.Dense(6, activation="relu"),
+            keras.layers.Dense(1, activation="linear"),
+        ]
+    )
+    for rate in RATES:  # In the order in which the two were cloned.
+        drawn = keras.models.clone_model(model).get_weights()
+        bundled = hr.load_initial_weights(rate)
+        assert [w.dtype for w in bundled] == [np.float32] * 4
+        assert [w.shape for w in bundled] == [w.shape for w in drawn]
+        assert [w.tobytes() for w in bundled] == [w.tobytes() for w in drawn]
+
+
 def weights_before(run):
     """The four parameters before each of the ten updates, in float64."""
     after = list(run.recording.weights.values())
