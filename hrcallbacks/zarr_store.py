@@ -31,6 +31,7 @@ from hrcallbacks.zarr_reader import (
     checked_path,
     import_zarr,
     missing_zarr,
+    open_group,
 )
 
 # A chunk of a column: so many bytes, if a record has no more. Each costs Zarr half a
@@ -95,7 +96,7 @@ class ZarrStore(Columns):
             ValueError: If what is there cannot be continued.
             OSError: If it cannot be written.
         """
-        zarr = import_zarr()
+        import_zarr()
         self._writes = chief
         if not chief:
             return
@@ -119,7 +120,7 @@ class ZarrStore(Columns):
             if exists:
                 self._load()
             else:
-                self._group = zarr.open_group(self._path, mode="w-")
+                self._group = open_group(self._path, mode="w-")
                 self._save_attributes()
         except BaseException:
             self.close()
@@ -135,9 +136,11 @@ class ZarrStore(Columns):
             self._saved.add(f"fits/{number}/weights")
             for name in fit["optimizers"]:
                 self._saved.add(f"fits/{number}/optimizers/{name}")
-        self._group = import_zarr().open_group(self._path, mode="r+")
+        self._group = open_group(self._path, mode="r+")
         self._count = self._written = stored.count
         for column in self.columns:
+            if column.name in self._group:
+                stored.array(column)  # Refuses what is no array of ours.
             self._writers[column.name] = self._writer(column)
         self._epochs = stored.epochs
         self._restore_tails(stored.index())
