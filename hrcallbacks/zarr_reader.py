@@ -15,6 +15,7 @@ from hrcallbacks.store_checks import (
     check_records,
     check_rows,
 )
+from hrcallbacks.terminal import visible
 
 FORMAT = "hrcallbacks recording"
 VERSION = 1
@@ -206,7 +207,7 @@ class StoredArray:
 
     def __repr__(self):
         """What it is; reads nothing."""
-        return f"<{self._what} on disk: shape {self.shape}, {self.dtype}>"
+        return f"<{visible(self._what)} on disk: shape {self.shape}, {self.dtype}>"
 
 
 def checked_path(path):
