@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hrcallbacks.storage import EMPTY_INDEX, Columns, Snapshot
+from hrcallbacks.storage import EMPTY_INDEX, Columns, Snapshot, distinct, on_disk
 from hrcallbacks.zarr_reader import (
     FORMAT,
     VERSION,
@@ -306,8 +306,9 @@ class ZarrStore(Columns):
         self._group["index"].attrs["records"] = self._count
 
     def _index_array(self, name, values):
-        path = f"index/{_safe(name)}"
         if name not in self._index_arrays:
+            taken = {a.basename.casefold() for a in self._index_arrays.values()}
+            path = f"index/{distinct(on_disk(name), taken)}"
             integer = values.dtype.kind in "iu" and name in ("step", "epoch", "batch")
             self._index_arrays[name] = self._group.create_array(
                 path,
@@ -534,10 +535,6 @@ def _compressors(column):
     # of the thread's time. The checksum finds damage.
     shuffle = "noshuffle" if column.row_bytes > _LARGE_ROW else "bitshuffle"
     return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle), Crc32cCodec()]
-
-
-def _safe(name):
-    return "".join(c if c.isalnum() or c in "_-" else "." for c in name)
 
 
 def _exists(path):
