@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hrcallbacks
 from hrcallbacks import commands
+from hrcallbacks.terminal import say
 
 _EXAMPLES = """\
 examples:
@@ -84,7 +85,7 @@ def _run(parser, arguments):
     except Exception as error:  # A person reads this, who wrote none of the code.
         if options.traceback:
             raise
-        print(f"hrcallbacks: error: {_in_shell_words(error)}", file=sys.stderr)
+        say(f"hrcallbacks: error: {_in_shell_words(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -11,6 +11,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from hrcallbacks.terminal import Terminal, say
+
 _SUFFIXES = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
@@ -47,11 +49,11 @@ def show(options):
     recording = _opened(options.recording)
     # Where nobody looks, so that grep finds it, paths stay whole.
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(options.recording)
-    print(head_text(recording, width=columns or 80), flush=True)
+    say(options.recording)
+    say(head_text(recording, width=columns or 80))
     for quantity in ("gradients", "weights"):
-        print(f"\n{summary_text(recording, quantity, width=columns)}", flush=True)
-    print(f"\nDiagnosis\n{recording.diagnose()!r}")
+        say(f"\n{summary_text(recording, quantity, width=columns)}")
+    say(f"\nDiagnosis\n{recording.diagnose()!r}")
 
 
 def plot(options):
@@ -60,7 +62,7 @@ def plot(options):
 
     drawings = {n: m for n, m in vars(Plots).items() if not n.startswith("_")}
     if options.what == "":
-        print(_listed(drawings))
+        say(_listed(drawings))
         return
     if options.what not in drawings:
         close = difflib.get_close_matches(options.what or "", drawings, n=1)
@@ -82,7 +84,7 @@ def plot(options):
     output = (_animatable if moves else _writable)(output)
     recording = _opened(options.recording)
     _draw(getattr(recording.plot, options.what), given, options.theme, output)
-    print(f"Wrote {output}")
+    say(f"Wrote {output}")
 
 
 def _listed(drawings):
@@ -154,8 +156,9 @@ def _writable(path):
 @contextlib.contextmanager
 def _file(path):
     if path is None:
-        yield sys.stdout
+        # A file has every character, as what is read back has to be equal.
+        yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         return
     with path.open("w", encoding="utf-8", newline="") as file:
         yield file
-    print(f"Wrote {path}")
+    say(f"Wrote {path}")

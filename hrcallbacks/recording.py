@@ -18,6 +18,7 @@ from hrcallbacks.progress import progress
 from hrcallbacks.reductions import NAMED, names_for
 from hrcallbacks.replay import Replay, replay
 from hrcallbacks.selection import choose_paths
+from hrcallbacks.terminal import visible
 from hrcallbacks.zarr_reader import Stored
 from hrcallbacks.zarr_store import save
 
@@ -412,7 +413,7 @@ class Recording:
     def __repr__(self):
         """What was recorded, in a few lines."""
         lines = [f"<Recording: {self._summary()}>"]
-        shapes = self._shapes()
+        shapes = {visible(path): shape for path, shape in self._shapes().items()}
         width = max(map(len, shapes), default=0)
         lines += [f"  {path:<{width}}  {shape}" for path, shape in shapes.items()]
         return "\n".join(lines)
@@ -420,15 +421,22 @@ class Recording:
     def _repr_html_(self):
         """The same for a notebook, with the first rows of the index."""
         rows = "".join(
-            f"<tr><td><code>{html.escape(path)}</code></td><td>{shape}</td></tr>"
+            f"<tr><td><code>{html.escape(visible(path))}</code></td>"
+            f"<td>{html.escape(str(shape))}</td></tr>"
             for path, shape in self._shapes().items()
         )
         return (
             f"<p><b>Recording</b>: {html.escape(self._summary())}</p>"
             f"<table><thead><tr><th>path</th><th>shape</th></tr></thead>"
             f"<tbody>{rows}</tbody></table>"
-            f"{self.index.head()._repr_html_()}"
+            f"{self._head_html()}"
         )
+
+    def _head_html(self):
+        head = self.index.head().rename(columns=lambda name: visible(str(name)))
+        most = pd.get_option("display.max_columns")
+        # What `_repr_html_` makes, where pandas is not told to make none.
+        return head.to_html(max_cols=most, notebook=True, escape=True)
 
     def _shapes(self):
         shapes = dict(self.attributes.get("variables", ()))
@@ -443,13 +451,13 @@ class Recording:
     def _summary(self):
         if not len(self):
             complete = self.attributes.get("complete", True)
-            return "empty" if complete else f"empty; {self._completeness()}"
+            return visible("empty" if complete else f"empty; {self._completeness()}")
         size = sum(math.prod(shape) for shape in self._shapes().values())
         steps = self.index["step"]
         quantities = [q for q in ("gradients", "weights") if self._has(q)]
         what = [self._recorded(q) for q in quantities]
         when = f" {self.attributes['weights_at']} the update"
-        return (
+        return visible(
             f"{_count(len(self), 'record')} of {_count(len(self.paths), 'variable')}, "
             f"{_count(size, 'element')}; {_range(steps)}; {' and '.join(what)}"
             f"{when if 'weights' in quantities else ''}; "

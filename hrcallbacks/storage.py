@@ -5,8 +5,9 @@ keys that are single numbers share one, `(records, keys)`: a thousand norms are 
 vector a record. A number that a record lacks is NaN.
 """
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 HAS_GRADIENT = ("has_gradient", "")
+# Bytes of a name on disk.
+_LONGEST = 120
 
 
 @dataclass
@@ -126,13 +129,10 @@ class Columns:
         return new
 
     def _tell_apart(self, new):
-        taken = {c.name for c in self.columns}
+        taken = {c.name.casefold() for c in self.columns}
         for column in new:
-            name, number = column.name, 1
-            while column.name in taken:
-                number += 1
-                column.name = f"{name}~{number}"
-            taken.add(column.name)
+            column.name = distinct(column.name, taken)
+            taken.add(column.name.casefold())
 
     @property
     def record_bytes(self):
@@ -380,7 +380,49 @@ class _Buffer:
         self._ends = [end]
 
 
+def on_disk(name: str) -> str:
+    """A name for a file or folder, which can be read in it and told from others.
+
+    Letters, digits, `-` and `_` stay. File systems bound the bytes of a name, mostly
+    at 255: of a longer one the beginning and the end are left, and a digest.
+
+    Example:
+        >>> on_disk("hidden/kernel")
+        'hidden.kernel'
+        >>> on_disk("x" * 300 + "/kernel")
+        'xxxxxxxxxxxxxxxxxxxxxxxx~1e84a00e~xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.kernel'
+    """
+    safe = "".join(c if c.isalnum() or c in "_-" else "." for c in name)
+    # Of dots alone, a name would be that of a folder; Zarr has a meaning for the other.
+    if safe.strip(".") and safe != "zarr.json" and len(safe.encode()) <= _LONGEST:
+        return safe
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{_ascii(safe)[:24]}~{digest}~{_ascii(safe)[-40:]}"
+
+
+def _ascii(safe: str) -> str:
+    """A byte a character."""
+    return "".join(c if c.isascii() else "." for c in safe)
+
+
+def distinct(name: str, taken: Container[str]) -> str:
+    """A name that is not taken, also where a file system does not tell `a` from `A`.
+
+    Args:
+        name: The name that is wanted.
+        taken: Those that are taken, casefolded.
+
+    Example:
+        >>> distinct("Loss", {"loss", "step"})
+        'Loss~2'
+    """
+    made, number = name, 1
+    while made.casefold() in taken:
+        number += 1
+        made = f"{name}~{number}"
+    return made
+
+
 def _name(key):
     quantity, reduction, path = key
-    safe = "".join(c if c.isalnum() or c in "_-" else "." for c in path)
-    return f"{quantity}/{reduction}/{safe}"
+    return f"{quantity}/{on_disk(reduction)}/{on_disk(path)}"

@@ -4,6 +4,8 @@ import textwrap
 
 import pandas as pd
 
+from hrcallbacks.terminal import visible
+
 # The first of these that there is says how large a tensor is, or how it moves.
 _SIZES = {
     "norm": "Frobenius norm",
@@ -74,6 +76,7 @@ def summary_text(recording, quantity, *, width=None):
         return f"{quantity.capitalize()}: no norm was recorded of them"
     if set(table["records"]) == {len(recording)}:
         table = table.drop(columns="records")
+    table.index = [visible(path) for path in table.index]
     title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
     text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
     over = max(map(len, text.splitlines())) - width if width else 0

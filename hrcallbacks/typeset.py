@@ -8,6 +8,9 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from hrcallbacks.terminal import visible
 
 FORMATS = ("csv", "latex", "markdown")
 
@@ -22,6 +25,8 @@ _RULES: Any = [
     {"selector": "midrule", "props": r":hline\rule{0pt}{2.4ex};"},
     {"selector": "bottomrule", "props": ":hline;"},
 ]
+# What Markdown, as GitHub and Pandoc read it, may take for something else than text.
+_MARKS = re.compile(r"[\\`*_\[\]<>&$~^|]")
 # In LaTeX's oldest encoding these characters print as others; pandas leaves them.
 _OTHERS = {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 
@@ -55,10 +60,13 @@ def write_table(frame, file, *, form, standalone=False):
         frame: DataFrame whose first column says what a row is of; its index is left
             out.
         file: A file that is open for text.
-        form: `"csv"`: every digit, so that what is read back is equal, floats in
-            float64. `"latex"`: `tabular`s that need no package, as many side by side
-            and below each other as the page asks for, the first column repeated in
-            each. `"markdown"`: a table as GitHub and Pandoc read it.
+        form: `"csv"`: every digit and every name as it is, so that what is read back is
+            equal, floats in float64. A spreadsheet takes a name that begins with `=`
+            for a formula: have it read such columns as text. `"latex"`: `tabular`s
+            that need no package, as many side by side and below each other as the page
+            asks for, the first column repeated in each. `"markdown"`: a table as GitHub
+            and Pandoc read it. In print, names are shown as they are, and what does
+            not print as its escape.
         standalone: Of LaTeX, whether to make it a document.
 
     Numbers for print have six decimals, as the published tables; a number that would
@@ -79,10 +87,26 @@ def write_table(frame, file, *, form, standalone=False):
     if form == "csv":
         floats = {n: "float64" for n in frame if frame[n].dtype.kind == "f"}
         frame.astype(floats).to_csv(file, index=False, lineterminator="\n")
-    elif form == "latex":
+        return
+    frame = _printable(frame)
+    if form == "latex":
         file.write(_document(_latex(frame)) if standalone else _latex(frame))
     else:
         file.write(_markdown(frame))
+
+
+def _printable(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with line breaks and the like in its texts made visible."""
+    names = [visible(str(name)) for name in frame]
+    columns = [
+        frame[name]
+        if frame[name].dtype.kind in "biufc"
+        else frame[name].astype(object).map(lambda value: visible(str(value)))
+        for name in frame
+    ]
+    made = pd.concat(columns, axis=1)
+    made.columns = names
+    return made
 
 
 def _latex(frame):
@@ -152,9 +176,9 @@ def _markdown(frame):
         import tabulate
     except ImportError as error:
         raise _missing("tabulate", error) from error
-    headers = [_unpiped(_math(name)) for name in frame]
+    headers = [_math(n) if _SYMBOL.match(n) else _markdown_text(n) for n in frame]
     rows = [
-        [_unpiped(_plain(v)) for v in row]
+        [_markdown_text(v) if isinstance(v, str) else _plain(v) for v in row]
         for row in frame.itertuples(index=False, name=None)
     ]
     sides = {"l": "left", "r": "right"}
@@ -170,8 +194,9 @@ def _markdown(frame):
     )
 
 
-def _unpiped(text):
-    return text.replace("|", r"\|")
+def _markdown_text(text: str) -> str:
+    """Text of which nothing is emphasis, a link, a tag, code or mathematics."""
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def _math(name):

@@ -1,17 +1,22 @@
 """Observed stars for the worked example, downloaded from VizieR.
 
 `download_catalog` keeps them in a CSV file, which `hrcallbacks.stars.load_catalog`
-reads. astroquery is imported only where the server has to be asked.
+reads. astroquery words the question; it is imported only where the server has to be
+asked. What the server answers is bounded: see `hrcallbacks.bounded_answer`.
 """
 
+import math
 import os
 import secrets
 import tempfile
-import warnings
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 
+from hrcallbacks.bounded_answer import ask
 from hrcallbacks.progress import elapsed
 from hrcallbacks.stars import COLUMNS, checked_stars, load_catalog, require_columns
 
@@ -20,6 +25,10 @@ _INSTEAD = (
     'server="..." for a mirror; or use hr.load_catalog(), the bundled reconstruction, '
     "which needs no network."
 )
+
+
+# A star is some 70 bytes of XML, and what describes the table some 10,000.
+_BYTES, _BYTES_A_ROW = 4 * 1024**2, 512
 
 
 def download_catalog(
@@ -35,7 +44,7 @@ def download_catalog(
     Args:
         path: The CSV file. Its directory must exist.
         rows: How many stars to ask for. Not looked at where the file exists.
-        timeout: Seconds to wait for the server to answer, or to go on answering.
+        timeout: Seconds within which the server has to have answered, wholly.
         overwrite: Download even if the file exists, and replace it.
         server: Host name of a VizieR mirror. None: `astroquery.vizier.conf.server`.
 
@@ -81,9 +90,6 @@ def _kept(path):
 
 def _query_vizier(rows, timeout, server):
     try:
-        import requests
-        from astroquery import cache_conf
-        from astroquery.exceptions import TableParseError
         from astroquery.vizier import Vizier, conf
     except ImportError as error:
         raise ImportError(
@@ -93,73 +99,84 @@ def _query_vizier(rows, timeout, server):
         ) from error
 
     server = server or conf.server
-    vizier = Vizier(
+    vizier: Any = Vizier(
         columns=COLUMNS,
         column_filters={"Lum": " > 0", "Teff": " > 0"},
-        timeout=timeout,
-        vizier_server=server,
         row_limit=int(rows),
     )
+    question = vizier.get_catalogs_async("I/345", get_query_payload=True)
     asked = f"VizieR at {server} (catalogue I/345)"
+    address = f"https://{server}/viz-bin/votable"
+    most = _BYTES + _BYTES_A_ROW * int(rows)
     try:
-        # astroquery would keep broken answers too and hand them out for a week.
-        with (
-            cache_conf.set_temp("cache_active", False),
-            warnings.catch_warnings(),
-            elapsed(f"Asking {asked} for {rows:,} stars"),
-        ):
-            # It would only warn of a broken table, and parse it once more, leniently.
-            warnings.filterwarnings("error", message="VOTABLE parsing raised")
-            # Made at run time, by a decorator of astroquery's.
-            tables = vizier.get_catalogs("I/345")  # pyright: ignore[reportAttributeAccessIssue]
-    except requests.RequestException as error:
-        if _timed_out(error):
-            raise TimeoutError(
-                f"{asked} did not answer within timeout={timeout} s. "
-                f"Try a longer one. {_INSTEAD}"
-            ) from error
-        if error.response is not None:
-            status = f"{error.response.status_code} {error.response.reason}"
-            raise ConnectionError(
-                f"{asked} answered with HTTP status {status}. {_INSTEAD}"
-            ) from error
-        raise ConnectionError(
-            f"The connection to {asked} failed: {error}. {_INSTEAD}"
+        with elapsed(f"Asking {asked} for {rows:,} stars"):
+            answer = ask(asked, address, question, timeout=timeout, most=most)
+        return _stars_of(answer, rows, f"The answer of {asked}")
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"{asked} did not answer within timeout={timeout} s. "
+            f"Try a longer one. {_INSTEAD}"
         ) from error
-    except TableParseError as error:
-        raise ValueError(
-            f"The answer of {asked} is broken off or damaged: {error}. {_INSTEAD}"
-        ) from error
-    try:
-        return _stars_of(tables, rows, f"The answer of {asked}")
+    except ConnectionError as error:
+        raise ConnectionError(f"{error}. {_INSTEAD}") from error
     except ValueError as error:
         raise ValueError(f"{error} {_INSTEAD}") from error
 
 
-def _timed_out(error):
-    import requests
-    import urllib3
-
-    # A server that falls silent halfway comes as a ConnectionError around the timeout.
-    causes = (error, *error.args)
-    kinds = (requests.Timeout, urllib3.exceptions.TimeoutError)
-    return any(isinstance(cause, kinds) for cause in causes)
-
-
-def _stars_of(tables, rows, source):
-    # astroquery leaves out tables without rows; None stands for no VOTable at all.
-    if tables is None:
-        raise ValueError(f"{source} is not a VOTable.")
-    if not tables:
-        raise ValueError(f"{source} holds no stars.")
-    table = tables[0]
-    require_columns(table.colnames, COLUMNS, source)
-    stars = table[COLUMNS].to_pandas()
+def _stars_of(answer, rows, source):
+    table = _table_of(answer, source)
+    require_columns(list(table), COLUMNS, source)
+    stars = table[COLUMNS]
     checked_stars(stars, source)
     # Gaia DR2 has 77 million such stars: fewer than asked for is a part of an answer.
     if len(stars) < rows:
         raise ValueError(f"{source} holds {len(stars)} of the rows={rows} asked for.")
     return stars
+
+
+def _table_of(answer: bytes, source: str) -> pd.DataFrame:
+    """The first table of a VOTable that has rows.
+
+    The names of its fields and its numbers, written as text: all that VizieR sends.
+    What VOTables may have besides, such as data that is packed or lies elsewhere, may
+    be far larger than the answer.
+    """
+    if not answer.startswith(b"<?xml"):
+        raise ValueError(f"{source} is not a VOTable.")
+    try:
+        root = ElementTree.fromstring(answer)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{source} is broken off or damaged: {error}.") from error
+    for table in root.iterfind(".//{*}TABLE"):
+        if rows := table.findall("{*}DATA/{*}TABLEDATA/{*}TR"):
+            cells = [[cell.text for cell in row] for row in rows]
+            return _numbers(table.findall("{*}FIELD"), cells, source)
+    raise ValueError(f"{source} holds no stars.")
+
+
+def _numbers(fields: list, cells: list, source: str) -> pd.DataFrame:
+    if any(len(row) != len(fields) for row in cells):
+        raise ValueError(
+            f"{source} is broken off or damaged: it has {len(fields)} columns, and "
+            "rows of other lengths."
+        )
+    single = {"float": np.float32}
+    return pd.DataFrame(
+        {
+            field.get("name"): np.array(
+                [_number(text) for text in column],
+                single.get(field.get("datatype"), np.float64),
+            )
+            for field, column in zip(fields, zip(*cells, strict=True), strict=True)
+        }
+    )
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _require_writable(path):

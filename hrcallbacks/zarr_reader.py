@@ -8,6 +8,14 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage import EMPTY_INDEX, Column, Snapshot
+from hrcallbacks.store_checks import (
+    check_array,
+    check_attributes,
+    check_index,
+    check_records,
+    check_rows,
+)
+from hrcallbacks.terminal import visible
 
 FORMAT = "hrcallbacks recording"
 VERSION = 1
@@ -21,17 +29,19 @@ class Stored:
 
     Raises:
         FileNotFoundError: If nothing is there.
-        ValueError: If what is there is no recording, or of an unknown format.
+        ValueError: If what is there is no recording, of an unknown format, or has
+            something in it that no recording has.
     """
 
     def __init__(self, path):
-        zarr = import_zarr()
-        path = checked_path(path)
+        import_zarr()
+        path = self._path = checked_path(path)
         self._numbers = {}  # Columns of single numbers that were read.
         try:
-            self._group: Any = zarr.open_group(path, mode="r")
+            self._group: Any = open_group(path, mode="r")
             attributes: dict[str, Any] = dict(self._group.attrs)
         except FileNotFoundError as error:
+            _refuse_format_2(path)
             raise FileNotFoundError(
                 f"There is no recording at {path!r}. GradientRecorder(store={path!r}) "
                 "writes one, and recording.save(path)."
@@ -53,6 +63,7 @@ class Stored:
                 f"{importlib.metadata.version('hrcallbacks')}, which reads version "
                 f"{VERSION}. Try: pip install --upgrade hrcallbacks"
             )
+        check_attributes(attributes, path)
         self.id = attributes.get("recording_id")
         self.attributes = attributes["attributes"]
         self.attributes["variables"] = [
@@ -63,23 +74,25 @@ class Stored:
             for c in attributes["columns"]
         ]
         self.fits = [
-            _read_arrays(self._group, number, fit)
+            _read_arrays(self._group, number, fit, path)
             for number, fit in enumerate(attributes["fits"])
         ]
         self.count = 0
         if "index" in self._group:
-            self.count = self._group["index"].attrs.get("records", 0)
+            self.count = check_records(self._group["index"].attrs, path)
         self.epochs = []
         if "epochs" in self._group:
-            self.epochs = [*map(tuple, self._group["epochs"][:].tolist())]
+            epochs = check_array(self._group["epochs"], path)
+            self.epochs = [*map(tuple, check_rows(epochs, (3,), path)[:].tolist())]
 
     def index(self):
         """The records' index, a DataFrame."""
         if not self.count:
             return pd.DataFrame(columns=EMPTY_INDEX)
         columns = {}
-        arrays = dict(self._group["index"].arrays())
-        for array in sorted(arrays.values(), key=lambda a: a.attrs["place"]):
+        arrays = [check_array(a, self._path) for _, a in self._group["index"].arrays()]
+        check_index(arrays, self._path)
+        for array in sorted(arrays, key=lambda a: a.attrs["place"]):
             name = array.attrs["name"]
             values = StoredArray(array, self.count, f"{name!r} of the index")[:]
             columns[name] = values if values.ndim == 1 else list(values)
@@ -91,12 +104,21 @@ class Stored:
             self.columns, self.attributes, self.fits, self.index(), self.rows
         )
 
+    def array(self, column: Column) -> Any:
+        """The array of a column, a `zarr.Array`, of which nothing is read.
+
+        Raises:
+            ValueError: If it is none that `zarr_store` writes.
+        """
+        array = check_array(self._group[column.name], self._path)
+        return check_rows(array, column.shape, self._path)
+
     def rows(self, column):
         """The rows of a column, read when they are asked for."""
         if column.shared and column.name in self._numbers:
             return self._numbers[column.name]
         what = "numbers" if column.shared else " ".join(column.keys[0])
-        array = StoredArray(self._group[column.name], self.count, what)
+        array = StoredArray(self.array(column), self.count, what)
         if not column.shared:
             return array
         return self._numbers.setdefault(column.name, array[:])
@@ -186,7 +208,7 @@ class StoredArray:
 
     def __repr__(self):
         """What it is; reads nothing."""
-        return f"<{self._what} on disk: shape {self.shape}, {self.dtype}>"
+        return f"<{visible(self._what)} on disk: shape {self.shape}, {self.dtype}>"
 
 
 def checked_path(path):
@@ -199,11 +221,40 @@ def checked_path(path):
     return os.fspath(path)
 
 
-def _read_arrays(group, number, fit):
+def open_group(path: str, *, mode: Any) -> Any:
+    """Opens a Zarr group of format 3.
+
+    In format 2, arrays name what decodes them, and Python's pickle is among it.
+
+    Args:
+        path: A path, or an fsspec URL.
+        mode: Zarr's.
+    """
+    # Consolidated metadata, which we do not write, may speak of arrays of format 2.
+    return import_zarr().open_group(
+        path, mode=mode, zarr_format=3, use_consolidated=False
+    )
+
+
+def _refuse_format_2(path: str) -> None:
+    """Says so, where a group of Zarr format 2 lies; reads its attributes alone."""
+    try:
+        import_zarr().open_group(path, mode="r", zarr_format=2, use_consolidated=False)
+    except Exception:
+        return
+    raise ValueError(
+        f"What is at {path!r} is a Zarr group of format 2 (it has a .zgroup). "
+        "Recordings have format 3, and no other is opened: what decodes an array of "
+        "format 2 may run code."
+    ) from None
+
+
+def _read_arrays(group, number, fit, path):
     """A fit with its arrays again."""
 
     def read(folder):
-        parts = dict(group[f"fits/{number}/{folder}"].arrays())
+        arrays = group[f"fits/{number}/{folder}"].arrays()
+        parts = {place: check_array(array, path) for place, array in arrays}
         ordered = sorted(parts, key=int)
         return [(parts[p].attrs["name"], np.asarray(parts[p][...])) for p in ordered]
 

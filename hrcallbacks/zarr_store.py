@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from hrcallbacks.storage import EMPTY_INDEX, Columns, Snapshot
+from hrcallbacks.storage import EMPTY_INDEX, Columns, Snapshot, distinct, on_disk
 from hrcallbacks.zarr_reader import (
     FORMAT,
     VERSION,
@@ -35,6 +35,7 @@ from hrcallbacks.zarr_reader import (
     checked_path,
     import_zarr,
     missing_zarr,
+    open_group,
 )
 
 # A chunk of a column: so many bytes, if a record has no more. Each costs Zarr half a
@@ -97,10 +98,14 @@ class ZarrStore(Columns):
         Raises:
             FileExistsError: If a recording is there that is not to be continued, or
                 something else.
+            BlockingIOError: If another recorder is writing there.
         """
-        if self._begun or self._resume or self._is_numbered:
+        if self._begun or self._is_numbered or not _exists(self._path):
             return
-        if _exists(self._path):
+        if self._local:
+            self._lock = self._lock or _locked(self._path)
+            self._release()
+        if not self._resume:
             raise FileExistsError(
                 f"There is something at store={self._path!r} already. Choose "
                 "another path, delete it, or go on with the recording in it: "
@@ -149,7 +154,7 @@ class ZarrStore(Columns):
             ValueError: If what is there cannot be continued.
             OSError: If it cannot be written.
         """
-        zarr = import_zarr()
+        import_zarr()
         self._writes = chief
         if not chief:
             return
@@ -169,7 +174,7 @@ class ZarrStore(Columns):
             if _exists(self._path):
                 self._load()
             else:
-                self._group = zarr.open_group(self._path, mode="w-")
+                self._group = open_group(self._path, mode="w-")
                 self._made = True
                 self._save_attributes()
         except BaseException:
@@ -183,15 +188,19 @@ class ZarrStore(Columns):
         self.fits = stored.fits
         self.attributes = stored.attributes
         for number, fit in enumerate(self.fits):
-            self._saved.add(f"fits/{number}/weights")
-            for name in fit["optimizers"]:
-                self._saved.add(f"fits/{number}/optimizers/{name}")
-        self._group = import_zarr().open_group(self._path, mode="r+")
+            if fit["weights"] is not None:
+                self._saved.add(f"fits/{number}/weights")
+            for name, optimizer in fit["optimizers"].items():
+                if optimizer["state"] is not None:
+                    self._saved.add(f"fits/{number}/optimizers/{name}")
+        self._group = open_group(self._path, mode="r+")
         self._id = stored.id or self._id
         if stored.id is None:  # It was written before there was one.
             self._group.update_attributes({"recording_id": self._id})
         self._count = self._written = stored.count
         for column in self.columns:
+            if column.name in self._group:
+                stored.array(column)  # Refuses what is no array of ours.
             self._writers[column.name] = self._writer(column)
         self._epochs = stored.epochs
         self._restore_tails(stored.index())
@@ -387,8 +396,9 @@ class ZarrStore(Columns):
         self._group["index"].attrs["records"] = self._count
 
     def _index_array(self, name, values):
-        path = f"index/{_safe(name)}"
         if name not in self._index_arrays:
+            taken = {a.basename.casefold() for a in self._index_arrays.values()}
+            path = f"index/{distinct(on_disk(name), taken)}"
             integer = values.dtype.kind in "iu" and name in ("step", "epoch", "batch")
             self._index_arrays[name] = self._group.create_array(
                 path,
@@ -430,7 +440,7 @@ class ZarrStore(Columns):
                 for c in self.columns
             ],
             "attributes": self.attributes,
-            "fits": [_plain(fit) for fit in self.fits],
+            "fits": [self._plain(n, fit) for n, fit in enumerate(self.fits)],
         }
         text = json.dumps(attributes, default=str)
         if text != self._saved_attributes:
@@ -446,11 +456,22 @@ class ZarrStore(Columns):
         for folder, values in parts.items():
             if values is None or folder in self._saved:
                 continue
-            self._saved.add(folder)
             named = isinstance(values, dict)
             items = values.items() if named else (("", v) for v in values)
             for place, (name, value) in enumerate(items):
                 _write_array(self._group, f"{folder}/{place}", value, name)
+            self._saved.add(folder)
+
+    def _plain(self, number, fit):
+        """A fit without its arrays, which lie beside, where they do."""
+        left = {k: v for k, v in fit.items() if k not in ("weights", "described")}
+        left["has_weights"] = f"fits/{number}/weights" in self._saved
+        left["optimizers"] = {
+            name: {k: v for k, v in optimizer.items() if k != "state"}
+            | {"has_state": f"fits/{number}/optimizers/{name}" in self._saved}
+            for name, optimizer in fit.get("optimizers", {}).items()
+        }
+        return left
 
     def abandon(self):
         """Is as before it was opened, if nothing was recorded; lets others write."""
@@ -597,22 +618,15 @@ def save(recording, stored, path):
         store.close()
 
 
-def _plain(fit):
-    """A fit without its arrays, which lie beside."""
-    left = {k: v for k, v in fit.items() if k not in ("weights", "described")}
-    left["has_weights"] = fit.get("weights") is not None
-    left["optimizers"] = {
-        name: {k: v for k, v in optimizer.items() if k != "state"}
-        | {"has_state": optimizer["state"] is not None}
-        for name, optimizer in fit.get("optimizers", {}).items()
-    }
-    return left
-
-
 def _write_array(group, path, value, name=""):
     value = np.asarray(value)
+    # An attempt that failed may have left one.
     array = group.create_array(
-        path, shape=value.shape, dtype=value.dtype, attributes={"name": name}
+        path,
+        shape=value.shape,
+        dtype=value.dtype,
+        attributes={"name": name},
+        overwrite=True,
     )
     array[...] = value
 
@@ -636,10 +650,6 @@ def _compressors(column):
     # of the thread's time. The checksum finds damage.
     shuffle = "noshuffle" if column.row_bytes > _LARGE_ROW else "bitshuffle"
     return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle), Crc32cCodec()]
-
-
-def _safe(name):
-    return "".join(c if c.isalnum() or c in "_-" else "." for c in name)
 
 
 def _exists(path):

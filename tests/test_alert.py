@@ -68,7 +68,7 @@ def test_the_end_of_an_epoch_is_the_latest(tiny, line):
 def test_training_stops_within_an_epoch_once_records_reach_the_host(
     tiny, line, monkeypatch
 ):
-    from hrcallbacks import intake
+    from hrcallbacks.session import intake
 
     monkeypatch.setattr(intake, "_PENDING_SECONDS", -1.0)
     recorder = hr.GradientRecorder(record_freq=1, alert="nan", on_alert="stop")

@@ -36,7 +36,7 @@ def awkward():
     return pd.DataFrame(
         {
             "step": [1, 2],
-            "path": ["my_layer#2/a&b%c$d", r"~^\{}<x>|y"],
+            "path": ["my_layer#2/a&b%c$d", "~^\\{}<x>|y\n\n$x^{$"],
             "a_b#&%$~^\\{}<>|": [1.5, -2e-9],
             "w^10_123": np.float32([np.nan, -np.inf]),
         }
@@ -114,6 +114,64 @@ def test_markdown_keeps_pipes_in_their_cells(awkward):
     assert [len(re.findall(r"(?<!\\)\|", row)) for row in (head, *rows)] == [5, 5, 5]
     assert "$w^{10}_{123}$" in head
     assert "-2.000e-09" in rows[1]
+
+
+NAMES = [
+    *("$x^{$", "$y$", "a&b", "a\\b", r"a\|b", "a|b", "*a*", "_a_", "a_b_c", "`a`"),
+    *("[a](http://b)", "![a](b)", "<img src=x onerror=alert(1)>", "<!--", "&lt;"),
+    *("~~a~~", "a^2^", "=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@a", "w^1", "{}%s"),
+    *("w^1_1\n", '"a', "a,b", "'"),
+]
+# As they are shown: one line each.
+SHOWN = {name: name.replace("\n", r"\n") for name in NAMES}
+BROKEN = ["a\nb", "a\r\nb\rc", "a\n\nb", "\x1b[31m", "\u202ea"]
+
+
+def of_names(names):
+    """A table with each name in its head, and in a cell."""
+    frame = pd.DataFrame({"path": names, "x": 0.5})
+    return frame.assign(**dict.fromkeys(names, 1))
+
+
+def test_markdown_shows_names_as_they_are():
+    markdown_it = pytest.importorskip("markdown_it")
+    parser = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    names = NAMES + BROKEN
+    shown = [name.encode("unicode_escape").decode() for name in BROKEN]
+    shown = [*SHOWN.values(), *shown]
+    text = text_of(of_names(names), "markdown")
+    cells = [token for token in parser.parse(text) if token.type == "inline"]
+    texts = [cell.children for cell in cells]
+    # Plain text and characters that were escaped: no tag, link, image or emphasis.
+    assert {part.type for parts in texts for part in parts} == {"text"}
+    plain = ["".join(part.content for part in parts) for parts in texts]
+    assert plain[: len(names) + 2] == ["path", "x", *shown]
+    assert plain[len(names) + 2 :: len(names) + 2] == shown
+
+
+def test_markdown_has_no_mathematics_but_symbols():
+    """GitHub and Pandoc take `$` that no backslash escapes for mathematics."""
+    text = text_of(of_names([*NAMES, "w^1_1"]), "markdown")
+    assert re.findall(r"(?<!\\)\$[^$]*\$", text) == ["$w^1_1$"]
+
+
+def test_csv_gives_every_name_back():
+    frame = of_names(NAMES + BROKEN)
+    read = csv_text.read(text_of(frame, "csv"))
+    pd.testing.assert_frame_equal(read, frame)
+
+
+@pytest.mark.parametrize("name", NAMES + BROKEN)
+def test_latex_escapes_names(name):
+    text = text_of(of_names([name]), "latex")
+    (head, *_, _), row = cells(text)
+    for cell in (text.split(" & ")[2].split(r" \\")[0], row[0]):
+        left = cell
+        for command in (r"\textbackslash ", r"\textasciitilde ", r"\textasciicircum "):
+            left = left.replace(command, "")
+        left = re.sub(r"\\text(less|greater|bar)\{\}|\\[&%$#_{}]", "", left)
+        assert not set(left) & set("\\{}$&#^_~%<>|\n\r\x1b"), cell
+    assert head == "path"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Downloads, from a server on the loopback interface: whole or absent."""
 
+import contextlib
 import errno
+import gzip
 import io
 import os
 import socket
@@ -75,6 +77,9 @@ class Server(ThreadingHTTPServer):
         self.status, self.body = 200, b""
         self.length = None  # Content-Length, where it is not that of the body.
         self.silent_after = None  # Bytes of the body after which it falls silent.
+        self.headers = {}
+        self.drips = False  # Whether all of the answer comes byte by byte.
+        self.chunked = False
         self.released = threading.Event()
 
 
@@ -86,7 +91,15 @@ class Handler(BaseHTTPRequestHandler):
         if server.silent_after == 0:
             server.released.wait()
             return
+        if server.drips:
+            self.drip()
+            return
         self.send_response(server.status)
+        for header in server.headers.items():
+            self.send_header(*header)
+        if server.chunked:
+            self.chunk()
+            return
         length = len(server.body) if server.length is None else server.length
         self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -94,6 +107,20 @@ class Handler(BaseHTTPRequestHandler):
         if server.silent_after:
             self.wfile.flush()
             server.released.wait()
+
+    def drip(self):
+        """Three seconds at the most, none of which is silent."""
+        for byte in b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n<?xml-------":
+            self.wfile.write(bytes([byte]))
+            if self.server.released.wait(0.05):
+                return
+
+    def chunk(self):
+        """Without end, but for that of a test that fails."""
+        self.end_headers()
+        for _ in range(64):
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(self.server.body)
 
     def log_message(self, *args):
         pass
@@ -315,6 +342,52 @@ def test_answer_cut_short_by_the_connection(server, tmp_path):
     refuse(tmp_path, ConnectionError, "connection to .* failed: .*IncompleteRead")
 
 
+MIB = 1024**2
+
+
+def test_an_answer_without_end_is_left(server, tmp_path):
+    server.body, server.chunked = b"<?xml" + bytes(MIB), True
+    refuse(tmp_path, ValueError, "is larger than the 4,195,840 bytes", rows=3)
+
+
+def test_an_answer_that_is_large_once_decompressed_is_left(server, tmp_path):
+    server.body = gzip.compress(b"<?xml" + bytes(64 * MIB))
+    server.headers["Content-Encoding"] = "gzip"
+    assert len(server.body) < MIB
+    refuse(tmp_path, ValueError, "is larger than the 4,195,840 bytes", rows=3)
+
+
+def test_a_compressed_answer_is_read(server, tmp_path):
+    server.body = gzip.compress(votable(**THREE))
+    server.headers["Content-Encoding"] = "gzip"
+    catalog = download_catalog(tmp_path / "catalog.csv", rows=3)
+    assert catalog["Teff"].tolist() == [4000, 5000, 6000]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "message"),
+    [
+        ("gzip", gzip.compress(b"<?xml")[:-4], "broken off or damaged: half a gzip"),
+        ("gzip", b"<?xml", "is no gzip"),
+        ("gzip, gzip", b"", "encoded as 'gzip, gzip'"),
+        ("br", b"", "encoded as 'br'; gzip was asked for"),
+    ],
+)
+def test_other_encodings_are_refused(server, tmp_path, encoding, body, message):
+    server.body, server.headers["Content-Encoding"] = body, encoding
+    refuse(tmp_path, ValueError, message)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_a_timeout(server, tmp_path):
+    server.drips = True
+    refuse(tmp_path, TimeoutError, r"within timeout=0\.3 s", timeout=0.3)
+
+
+def test_a_redirection_is_not_followed(server, tmp_path):
+    server.status, server.headers["Location"] = 302, "http://other.example/"
+    refuse(tmp_path, ConnectionError, "HTTP status 302 Found, which sends to 'http://o")
+
+
 OTHERS = {name: THREE[name] for name in ("Lum", "BP-RP")}
 
 
@@ -351,6 +424,19 @@ def without_tables():
             r"1 of 3 rows whose Lum is not a positive.*: \[1\]",
         ),
         (lambda: votable(**THREE), "holds 3 of the rows=10000 asked for"),
+        (
+            lambda: votable(**THREE).replace(b"<TD>5000</TD>", b""),
+            "damaged: it has 3 columns, and rows of other lengths",
+        ),
+        # What it speaks of is larger than the answer, or not in it.
+        (
+            lambda: votable(**THREE).replace(b"<TABLE ", b'<TABLE nrows="1000000000" '),
+            "holds 3 of the rows=10000 asked for",
+        ),
+        (
+            lambda: votable(**THREE).replace(b"TABLEDATA>", b"STREAM>"),
+            "holds no stars",
+        ),
     ],
 )
 def test_answer_that_is_no_table_of_stars(server, tmp_path, answer, message):
@@ -412,7 +498,7 @@ def test_damaged_file_is_not_replaced_unasked(server, tmp_path):
 
 
 def test_missing_astroquery_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "astroquery", None)
+    monkeypatch.setitem(sys.modules, "astroquery.vizier", None)
     with pytest.raises(ImportError, match=r'pip install "hrcallbacks\[stars\]"'):
         download_catalog(tmp_path / "catalog.csv")
     assert list(tmp_path.iterdir()) == []

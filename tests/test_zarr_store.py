@@ -17,10 +17,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import noise, recording_of
 
 import hrcallbacks as hr
 from hrcallbacks import zarr_store
 from hrcallbacks.backends import backend
+from hrcallbacks.session.session import Session
 
 zarr = pytest.importorskip("zarr")
 ROOT = Path(__file__).parent
@@ -158,6 +160,62 @@ def test_paths_that_look_alike_on_disk_are_told_apart(line, path):
         np.testing.assert_allclose(
             recording.weights[variable][-1], keras.ops.convert_to_numpy(variable)
         )
+
+
+LONG = "x" * 300
+NAMES = [
+    f"net/{LONG}/kernel",
+    f"net/{LONG}/bias",
+    f"net/{LONG}y/kernel",
+    f"net/{LONG[:-1]}y/kernel",
+    "net/\N{CJK UNIFIED IDEOGRAPH-91CD}" + 90 * "\N{HIRAGANA LETTER MI}",
+    "net/a.b",
+    "net/a/b",
+    "net/A/b",
+    "..",
+    "zarr.json",
+    "\ud800",
+]
+
+
+def test_any_path_has_a_name_of_its_own_on_disk(path):
+    arrays = {name: noise(3, 2, seed=n) for n, name in enumerate(NAMES)}
+    recording_of(arrays, arrays).save(path)
+    recording = hr.open_recording(path)
+    assert recording.paths == NAMES
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(recording.weights[name], np.float32(array))
+    folders = [f.name for f in Path(path, "weights", "raw").iterdir() if f.is_dir()]
+    assert len({name.casefold() for name in folders}) == len(NAMES)
+    assert max(len(os.fsencode(name)) for name in folders) < 130
+    # They can still be told by eye.
+    assert sum(name.startswith("net.xxx") for name in folders) == 4
+    assert sum(name.endswith(".kernel") for name in folders) == 3
+
+
+def test_any_metric_and_reduction_has_a_name_of_its_own_on_disk(path):
+    recording = recording_of({f"net/a:{LONG}": noise(3, 2)}, shapes={"net/a": (2,)})
+    for number, name in enumerate(NAMES[:-1]):  # The last is none for pandas.
+        recording.index[name] = float(number)
+    recording.save(path)
+    opened = hr.open_recording(path)
+    pd.testing.assert_frame_equal(opened.index, recording.index)
+    np.testing.assert_array_equal(
+        opened.arrays("gradients", LONG)["net/a"],
+        recording.arrays("gradients", LONG)["net/a"],
+    )
+
+
+def test_a_layer_with_a_long_name_is_stored(line, path):
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(1, name=LONG)], name="net"
+    )
+    model.compile("sgd", loss="mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    fit(model, line, recorder)
+    stored = hr.open_recording(path)
+    assert [f"{LONG}/kernel" in name for name in stored.paths] == [True, False]
+    assert_same(stored, recorder.recording)
 
 
 def test_training_is_unchanged(tiny, line, path):
@@ -639,7 +697,7 @@ def test_what_a_crash_lost_is_said_and_the_steps_go_on_counting(
         end_epoch(self, epoch, step)
 
     monkeypatch.setattr(zarr_store.ZarrStore, "end_epoch", dies)
-    monkeypatch.setattr(hr.GradientRecorder, "_stop", lambda self, error: None)
+    monkeypatch.setattr(Session, "stop", lambda self, error: None)
     with pytest.raises(RuntimeError, match="died"):
         fit(tiny, line, recorder, backup, Dies(2, 0), epochs=4)
     monkeypatch.undo()

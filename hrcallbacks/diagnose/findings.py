@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from hrcallbacks.terminal import visible
+
 SEVERITIES = ("severe", "warning", "note")
 _WIDTH = 88
 _COLUMNS = {
@@ -99,7 +101,7 @@ class Findings(pd.DataFrame):
                 lines += ["", title]
             lines += [_wrapped(line, "  ") for line in _described(found)]
             lines += [_wrapped(f"Try {advice}", "  ")]
-        return "\n".join([*lines, "", *self._who_looked()])
+        return visible("\n".join([*lines, "", *self._who_looked()]), keep="\n")
 
     __str__ = __repr__
 
@@ -108,7 +110,7 @@ class Findings(pd.DataFrame):
         table = ""
         if len(self):
             with pd.option_context("display.max_colwidth", None):
-                table = self.to_frame().to_html(index=False, na_rep="")
+                table = self.to_frame().to_html(index=False, na_rep="", escape=True)
         notes = "".join(f"<p>{html.escape(line)}</p>" for line in self._who_looked())
         title = f"{self._summary()}; {self.about}"
         return f"<p><b>Findings</b>: {html.escape(title)}</p>{table}{notes}"

@@ -42,7 +42,8 @@ def loss(recording, *, smooth=1, log=False, ax=None):
     ):
         x = x if len(names) == 1 else one.index["step"].to_numpy()
         look = style.line_style(number, len(named))
-        lines.append(Line(str(name), x, one.index["loss"].to_numpy(float), look))
+        losses = one.index["loss"].to_numpy(float)
+        lines.append(Line(style.plain_text(str(name)), x, losses, look))
     ax = style.new_axes(ax)
     entries = draw(ax, lines, smooth=smooth, log=log)
     if len(entries) > len(lines):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from hrcallbacks import tables
+from hrcallbacks.plot import style
 from hrcallbacks.selection import choose_paths
 
 
@@ -112,7 +113,7 @@ def recorded_of(recording, quantity):
 
 
 def short_names(paths):
-    """Paths without the model's name, where they all begin with it.
+    """What pictures call paths: without the model's name, where all begin with it.
 
     Example:
         >>> short_names(["net/a/kernel", "net/a/bias"])
@@ -121,7 +122,8 @@ def short_names(paths):
     parts = {path: path.split("/") for path in paths}
     heads = {names[0] for names in parts.values()}
     strip = len(heads) == 1 and all(len(names) > 2 for names in parts.values())
-    return {path: "/".join(names[strip:]) for path, names in parts.items()}
+    shown = {path: "/".join(names[strip:]) for path, names in parts.items()}
+    return {path: style.plain_text(name) for path, name in shown.items()}
 
 
 def layer_of(path):

@@ -7,6 +7,8 @@ lightness: each has a contrast of 3:1 or more with white and with `#1e2129` alik
 
 import numpy as np
 
+from hrcallbacks.terminal import visible
+
 # Okabe and Ito's blue and vermillion; the others were searched for among the colours
 # of that contrast, so as to lie far from each other for each kind of colour vision:
 # further than Okabe and Ito's own, some of which are too light for white paper.
@@ -80,6 +82,22 @@ def pyplot():
             'pip install "hrcallbacks[plot]".'
         ) from error
     return plt
+
+
+def plain_text(text: str) -> str:
+    r"""Text of a recording, as Matplotlib shows it: never as mathematics.
+
+    A layer may be called `$x^{$`, which is no mathtext, or `$x$`, which is, and was
+    not meant to be.
+
+    Args:
+        text: The text.
+
+    Example:
+        >>> print(plain_text("$x$/kernel"))
+        \$x\$/kernel
+    """
+    return visible(text).replace("$", r"\$")
 
 
 def ink():
