@@ -1,6 +1,5 @@
 """Nothing is lost in silence: one door between captured steps and bytes on disk."""
 
-import collections
 import functools
 import inspect
 import re
@@ -137,11 +136,8 @@ def calls_of_a_run(model, make):
 
 
 def firsts(calls):
-    """Where each function is called first, and where it is called last."""
-    places = collections.defaultdict(list)
-    for number, name in enumerate(calls, 1):
-        places[name].append(number)
-    return sorted({n for found in places.values() for n in (found[0], found[-1])})
+    """Where each function is called first."""
+    return sorted(calls.index(name) + 1 for name in {*calls})
 
 
 def in_memory(tmp_path):
