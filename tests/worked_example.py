@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import pytest
 from reconstruct_catalog import initial_parameters
 
 import hrcallbacks as hr
@@ -42,6 +43,22 @@ def worked_example_clones():
         w1, b1, w2, b2 = initial_parameters(rate)
         clone.set_weights([w1[np.newaxis], b1, w2[:, np.newaxis], b2])
     return clones
+
+
+def _refuses_several_steps():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=2)
+    try:
+        model.make_train_function()
+    except ValueError as error:
+        assert "steps_per_execution" in str(error)
+        return True
+    return False
+
+
+several_steps = pytest.mark.skipif(
+    _refuses_several_steps(), reason="this Keras takes no steps_per_execution=2"
+)
 
 
 def full_state(model):
