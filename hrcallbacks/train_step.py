@@ -332,6 +332,7 @@ class ArmedStep:
         self._fit = _fit_of(model)
         self._listeners = []
         self._failed = False
+        self._args = ()
         self._single: Callable | None = None  # A plain function of one step.
 
     @classmethod
@@ -363,6 +364,7 @@ class ArmedStep:
         except Exception as error:  # The recorder hears of it; training goes on.
             self._fail(error)
             return self._plain(*args)
+        self._args = args
         step = functools.partial(self._step, capturing)
         return backend.run_steps(
             step, self._model, args, capturing.split, self._receive
@@ -390,7 +392,8 @@ class ArmedStep:
             return call(self._plain)
         single = (self._model, "steps_per_execution", 1)
         if self._single is None:
-            self._single = make_function(self._model, [single])
+            with backend.state_in_reach(self._model, self._args):
+                self._single = make_function(self._model, [single])
         with replaced([single]):
             return call(self._single)
 
@@ -416,6 +419,9 @@ class ArmedStep:
         return cache[key]
 
     def _receive(self, number, logs, taken):
+        if any(probe.failure for probe, _ in self._listeners):
+            # What was compiled takes nothing. A later fit may do better.
+            self._listeners[0][0].compiled.clear()
         for place, (_, receive) in enumerate(self._listeners):
             receive(number, logs, taken.get(place, {}))
 

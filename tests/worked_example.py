@@ -51,8 +51,7 @@ def _refuses_several_steps():
     try:
         model.make_train_function()
     except ValueError as error:
-        assert "steps_per_execution" in str(error)
-        return True
+        return "steps_per_execution" in str(error)
     return False
 
 
