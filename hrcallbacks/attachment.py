@@ -84,8 +84,8 @@ class _Attachment:
                 return call.run()
             observation = Observation(self._model, [self._probe])
             result = observation.see_call(call)
-            (packed,) = observation.packed(call.value, call.knows)
-            self._receive(0, {}, packed)
+            for packed in observation.outputs(call.value, call.knows) or ({},):
+                self._receive(0, {}, packed)
             return result
         finally:
             self._busy = False

@@ -1,6 +1,7 @@
 """What differs between Keras' backends when a training step is watched."""
 
 import contextlib
+import functools
 import importlib
 import itertools
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class Call:
         value: Called with a variable, gives its value at that moment.
         knows: Called with a variable, says whether `value` can be asked for it.
         run: Performs the call and returns its result.
+        note: Called with that result, so that `value` knows what the call has made.
     """
 
     optimizer: Any
@@ -36,6 +38,7 @@ class Call:
     value: Callable
     knows: Callable
     run: Callable
+    note: Callable = lambda result: None
 
 
 class TensorFlow:
@@ -71,7 +74,7 @@ class TensorFlow:
             # In one flat dict: TensorFlow takes long over each level of nesting.
             return logs | {
                 f"{_TAKEN}{probe}/{layout}/{place:06}": tensor
-                for probe, packed in enumerate(observation.packed(self.value))
+                for probe, packed in enumerate(observation.outputs(self.value))
                 for layout, tensors in packed.items()
                 for place, tensor in enumerate(tensors)
             }
@@ -90,28 +93,80 @@ class TensorFlow:
             and "chief" not in resolver.cluster_spec().jobs
         )
 
-    def run_steps(self, function, args, count, receive):
-        """Runs up to `count` steps of one execution; returns what Keras expects."""
+    def splitter(self, model: Any, make: Callable) -> None:
+        """Nothing: `run_steps` asks for one batch after another."""
+
+    def run_steps(
+        self, step: Callable, model: Any, args: tuple, split: Any, receive: Callable
+    ) -> Any:
+        """Runs the steps of one execution; returns what Keras expects.
+
+        Args:
+            step: Called for each step with `call` and `untrained`, returns the step's
+                outputs. `call` runs a train function on the step's batch, and on the
+                same batch if called again; `untrained` says whether an error left the
+                model as it was.
+            model: The model.
+            args: What Keras has called the train function with.
+            split: What `splitter` returned.
+            receive: Called with each step's number, its logs and what was taken.
+        """
         (iterator,) = args
         logs = None
-        for number in range(count):
+        eager = model.run_eagerly or self._tf.config.functions_run_eagerly()
+        untrained = _before_the_step if eager else self._in_tracing
+        for number in range(model.steps_per_execution):
             # Of several steps, each gets its batch from here: a compiled step that
             # asks for data that is not there has counted the step by then.
-            step_args = args if count == 1 else self._next_batch(iterator)
-            if not step_args:
+            if model.steps_per_execution > 1 or eager or _is_python(iterator):
+                call = self._on_next_batch(iterator)
+            else:
+                call = self._on_iterator(iterator)
+            if call is None:
                 if number == 0:
                     raise StopIteration
                 break
-            logs, taken = _parted(function(*step_args))
+            logs, taken = _parted(step(call, untrained))
             receive(number, logs, taken)
         return logs
 
-    def _next_batch(self, iterator):
-        """Arguments for one step on the next batch; empty at the end of the data."""
-        if not hasattr(iterator, "get_next_as_optional"):
-            return [iter([data]) for data in itertools.islice(iterator, 1)]
-        optional = iterator.get_next_as_optional()
-        return [iter([optional.get_value()])] if optional.has_value() else []
+    def _in_tracing(self, error: Exception, place: str) -> bool:
+        # What fails in a running graph is one of TensorFlow's own errors.
+        return not isinstance(error, self._tf.errors.OpError)
+
+    def _on_next_batch(self, iterator: Any) -> Callable | None:
+        """A call on the next batch, which is taken now; None at the end of the data."""
+        if _is_python(iterator):
+            batches = list(itertools.islice(iterator, 1))
+        else:
+            optional = iterator.get_next_as_optional()
+            batches = [optional.get_value()] if optional.has_value() else []
+        return (lambda function: function(iter(batches))) if batches else None
+
+    def _on_iterator(self, iterator: Any) -> Callable:
+        """A call that leaves it to Keras to ask for the next batch.
+
+        Older ones do so inside the compiled step, later ones before it: that batch is
+        gone if the step then cannot be traced, so it is kept.
+        """
+        given, get_next = [], iterator.get_next_as_optional
+
+        def keep() -> Any:
+            optional = get_next()
+            if self._tf.executing_eagerly():
+                given.append(optional)
+            return optional
+
+        def call(function: Callable) -> Any:
+            if given:
+                return function(iter([given[0].get_value()]))
+            vars(iterator)["get_next_as_optional"] = keep
+            try:
+                return function(iterator)
+            finally:
+                del vars(iterator)["get_next_as_optional"]
+
+        return call
 
     def value(self, variable):
         """A variable's value at this moment, which later updates leave alone."""
@@ -196,12 +251,10 @@ class JAX:
         with keras.StatelessScope(state_mapping=state):
             scale, rate = _scale(optimizer), _learning_rate(optimizer)
 
-        def run():
-            result = apply(optimizer_variables, grads, trainable_variables)
+        def note(result):
             values.update(zip(map(id, variables), result[0], strict=True))
             if self._state:
                 self._state = values
-            return result
 
         return Call(
             optimizer,
@@ -211,7 +264,8 @@ class JAX:
             scale,
             lambda v: self._apart(values[id(v)]),
             lambda v: id(v) in values,
-            run,
+            lambda: apply(optimizer_variables, grads, trainable_variables),
+            note,
         )
 
     def as_loose_call(self, optimizer, name, apply, *args, **kwargs):
@@ -243,10 +297,10 @@ class JAX:
             try:
                 with observation.active():
                     logs, state = train_step(state, data)
-                values = dict(zip(ids, state[0], strict=True))
                 # Joined, a tensor that is split over devices has XLA split the others
                 # too, and from there the sums in the model that they come from.
-                packed = observation.packed(
+                values = dict(zip(ids, state[0], strict=True))
+                packed = observation.outputs(
                     lambda v: self._apart(values[id(v)]), join=not spread
                 )
             finally:
@@ -261,17 +315,52 @@ class JAX:
 
         return jax.process_index() == 0
 
-    def run_steps(self, function, args, count, receive):
-        """Runs up to `count` steps of one execution; returns what Keras expects."""
+    def splitter(self, model: Any, make: Callable) -> Callable:
+        """A function that takes an execution's batches from an iterator, as a list.
+
+        Some versions of Keras ask for one batch a step, others for one stack of
+        batches. Keras itself divides it: in a train function that runs eagerly, of
+        steps that only collect what they are given.
+
+        Args:
+            model: The model.
+            make: Called with stand-ins, has Keras make a train function.
+        """
+        count = model.steps_per_execution
+        if count == 1:
+            return lambda iterator: [next(iterator)]
+        eagerly, model.run_eagerly = model.run_eagerly, True
+        try:
+            collect = make([(model, "train_step", lambda s, data: ({}, [*s, data]))])
+        finally:
+            model.run_eagerly = eagerly
+        tried = itertools.count()
+        _, batches = collect([], (np.zeros((count, 1)) for _ in tried))
+        if len(batches) != count:
+            raise RuntimeError(
+                f"Keras runs {len(batches)} steps in one execution. Expected: "
+                f"steps_per_execution={count}."
+            )
+        return functools.partial(_divided, collect, next(tried))
+
+    def run_steps(
+        self,
+        step: Callable,
+        model: Any,
+        args: tuple,
+        split: Callable,
+        receive: Callable,
+    ) -> tuple:
+        """Runs the steps of one execution; see `TensorFlow.run_steps`."""
         logs = None
         state, iterator = args
-        for number in range(count):
-            try:
-                (logs, taken), state = function(state, iterator)
-            except StopIteration:
-                if number == 0:
-                    raise
-                break
+        for number, batch in enumerate(split(iterator)):
+
+            def call(function: Callable, state: Any = state, batch: Any = batch) -> Any:
+                return function(state, iter([batch]))
+
+            outputs, state = step(call, functools.partial(_is_alive, state))
+            logs, taken = outputs if isinstance(outputs, tuple) else (outputs, ())
             receive(number, logs, dict(enumerate(taken)))
         return logs, state
 
@@ -334,6 +423,7 @@ class Torch:
     as_loose_call = TensorFlow.as_loose_call
     state_in_reach = TensorFlow.state_in_reach
     capturing_step = TensorFlow.capturing_step
+    splitter = TensorFlow.splitter
 
     def __init__(self):
         self._torch = importlib.import_module("torch")
@@ -348,10 +438,19 @@ class Torch:
         ready = distributed.is_available() and distributed.is_initialized()
         return not ready or distributed.get_rank() == 0
 
-    def run_steps(self, function, args, count, receive):
-        """Runs the one step of an execution."""
-        logs, taken = _parted(function(*args))
-        receive(0, logs, taken)
+    def run_steps(
+        self, step: Callable, model: Any, args: tuple, split: Any, receive: Callable
+    ) -> dict:
+        """Runs the steps of one execution; see `TensorFlow.run_steps`."""
+        (batches,) = args
+        logs = {}
+        for number, batch in enumerate(batches):
+
+            def call(function: Callable, batch: Any = batch) -> Any:
+                return function([batch])
+
+            logs, taken = _parted(step(call, _before_the_step))
+            receive(number, logs, taken)
         return logs
 
     def value(self, variable):
@@ -387,6 +486,39 @@ class Torch:
 
 def _on_several_devices(variables: list) -> bool:
     return any(len(v.value.sharding.device_set) > 1 for v in variables)
+
+
+def _before_the_step(error: Exception, place: str) -> bool:
+    return place == "before"
+
+
+def _is_alive(state: Any, error: Exception, place: str) -> bool:
+    """Whether a state is whole: a compiled step consumes it when it begins to run."""
+    import jax  # pyright: ignore[reportMissingImports]
+
+    leaves = jax.tree.leaves(state)
+    return not any(isinstance(x, jax.Array) and x.is_deleted() for x in leaves)
+
+
+def _is_python(iterator: Any) -> bool:
+    """Whether an iterator is none of TensorFlow's, which a graph can ask for data."""
+    return not hasattr(iterator, "get_next_as_optional")
+
+
+def _divided(collect: Callable, draws: int, iterator: Any) -> list:
+    """The next execution's batches: see `JAX.splitter`."""
+    import jax  # pyright: ignore[reportMissingImports]
+
+    items = list(itertools.islice(iterator, draws))
+    if not items:
+        raise StopIteration
+    if draws > 1:
+        return items
+    leaves, structure = jax.tree.flatten(items[0])
+    if jax.tree_util.treedef_is_leaf(structure):
+        return collect([], iter(items))[1]
+    # Without what is None, such as weights that nobody passed: it has no items.
+    return [structure.unflatten(part) for part in collect([], iter([leaves]))[1]]
 
 
 _TAKEN = "hrcallbacks/"

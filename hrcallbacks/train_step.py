@@ -11,6 +11,9 @@ calls the model, its optimizer and its metrics hold nothing of ours.
 import contextlib
 import functools
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
@@ -104,8 +107,7 @@ def _never_breaks_the_step(take):
         try:
             take(self, *args)
         except Exception as error:
-            self.failed = True
-            self.probe.failure = error
+            self.fail(error)
 
     return guarded
 
@@ -129,6 +131,10 @@ class _Take:
         self._record = 0
         self._loss = None
         self._squares = {}  # By path, the sum of squares of its latest gradient.
+
+    def fail(self, error: Exception) -> None:
+        self.failed = True
+        self.probe.failure = error
 
     @_never_breaks_the_step
     def see_loss(self, loss):
@@ -250,6 +256,11 @@ class Observation:
         self._takes = [_Take(probe, model) for probe in probes]
         self._inside = False
 
+    def fail(self, error: Exception) -> None:
+        """Takes nothing out of this step, and has the recorders hear why."""
+        for take in self._takes:
+            take.fail(error)
+
     @contextlib.contextmanager
     def active(self):
         """Watches what happens in this thread."""
@@ -281,6 +292,10 @@ class Observation:
             result = call.run()
         finally:
             self._inside = False
+        try:
+            call.note(result)
+        except Exception as error:
+            self.fail(error)
         for take in self._takes:
             take.after(call)
         return result
@@ -297,6 +312,20 @@ class Observation:
             take.complete(value, knows)
         return tuple(take.packed(join=join) for take in self._takes)
 
+    def outputs(
+        self,
+        value: Callable,
+        knows: Callable = lambda variable: True,
+        *,
+        join: bool = True,
+    ) -> tuple:
+        """What `packed` returns, or nothing if it fails: the step itself is done."""
+        try:
+            return self.packed(value, knows, join=join)
+        except Exception as error:
+            self.fail(error)
+            return ()
+
 
 class ArmedStep:
     """Stands in for `model.train_function` during one execution.
@@ -310,6 +339,9 @@ class ArmedStep:
         self._plain = plain
         self._fit = _fit_of(model)
         self._listeners = []
+        self._failed = False
+        self._args = ()
+        self._single: Callable | None = None  # A plain function of one step.
 
     @classmethod
     def arm(cls, model, probe, receive):
@@ -338,14 +370,47 @@ class ArmedStep:
         if self._is_stale():
             return self._plain(*args)
         try:
-            function, stand_ins = self._capturing(args)
+            capturing = self._capturing(args)
         except Exception as error:  # The recorder hears of it; training goes on.
-            for probe, _ in self._listeners:
-                probe.failure = error
+            self._fail(error)
             return self._plain(*args)
-        count = self._model.steps_per_execution
-        with replaced(stand_ins):
-            return backend.run_steps(function, args, count, self._receive)
+        self._args = args
+        step = functools.partial(self._step, capturing)
+        return backend.run_steps(
+            step, self._model, args, capturing.split, self._receive
+        )
+
+    def _step(self, capturing: "Capturing", call: Callable, untrained: Callable) -> Any:
+        """One step: captured, or plain once that fails without having trained."""
+        if self._failed:
+            return self._plain_step(call)
+        try:
+            return capturing.run(call)
+        except Exception as error:
+            place = capturing.progress.place
+            stop = isinstance(error, StopIteration)
+            if stop or place == "inside" or not untrained(error, place):
+                raise
+            failure = error
+        # Of a model that cannot be trained at all, this raises what it always does.
+        outputs = self._plain_step(call)
+        self._fail(failure)
+        return outputs
+
+    def _plain_step(self, call: Callable) -> Any:
+        if self._model.steps_per_execution == 1:
+            return call(self._plain)
+        single = (self._model, "steps_per_execution", 1)
+        if self._single is None:
+            with backend.state_in_reach(self._model, self._args):
+                self._single = make_function(self._model, [single])
+        with replaced([single]):
+            return call(self._single)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        for probe, _ in self._listeners:
+            probe.failure = error
 
     def _is_stale(self):
         # An exception in another callback can end a fit between arming and calling.
@@ -364,32 +429,90 @@ class ArmedStep:
         return cache[key]
 
     def _receive(self, number, logs, taken):
+        if any(probe.failure for probe, _ in self._listeners):
+            # What was compiled takes nothing. A later fit may do better.
+            self._listeners[0][0].compiled.clear()
         for place, (_, receive) in enumerate(self._listeners):
             receive(number, logs, taken.get(place, {}))
 
 
-def make_capturing_function(model, probes):
-    """A train function whose steps return `(logs, taken)` in place of the logs.
+class Progress:
+    """How far the model's own train step has come in a call of a train function.
+
+    Attributes:
+        place: `"before"`, `"inside"` or `"after"` it.
+    """
+
+    place = "before"
+
+    def followed(self, train_step: Callable) -> Callable:
+        """The same train step, which tells."""
+
+        @functools.wraps(train_step)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self.place = "inside"
+            outputs = train_step(*args, **kwargs)
+            self.place = "after"
+            return outputs
+
+        return step
+
+
+@dataclass(frozen=True)
+class Capturing:
+    """A train function that captures.
+
+    Attributes:
+        function: Of Keras' own making; its steps return `(logs, taken)`, or both in
+            one dict, in place of the logs.
+        stand_ins: What has to stand on the model, its optimizers and its loss metric
+            while it runs, as a list of `(object, name, value)`.
+        split: What `backend.splitter` returned.
+        progress: The `Progress` of its latest call.
+    """
+
+    function: Callable
+    stand_ins: list
+    split: Callable | None
+    progress: Progress
+
+    def run(self, call: Callable) -> Any:
+        """Runs one step: see `TensorFlow.run_steps`."""
+        self.progress.place = "before"
+        with replaced(self.stand_ins):
+            return call(self.function)
+
+
+def make_capturing_function(model: Any, probes: list) -> Capturing:
+    """A train function whose steps also return what was taken.
 
     Args:
         model: A compiled `keras.Model`.
         probes: The `Probe`s to take for.
-
-    Returns:
-        The function, of Keras' own making, and the attributes that have to stand on
-        the model, its optimizers and its loss metric while it runs, as a list of
-        `(object, name, value)`.
     """
-    step = backend.capturing_step(model, lambda: Observation(model, probes))
+    progress = Progress()
+    with replaced([(model, "train_step", progress.followed(model.train_step))]):
+        step = backend.capturing_step(model, lambda: Observation(model, probes))
     stand_ins = [
         (model, "train_step", step),
         # Keras returns the outputs of an execution's last step alone.
         (model, "steps_per_execution", 1),
         *_watchers(model),
     ]
+    split = backend.splitter(model, functools.partial(make_function, model))
+    return Capturing(make_function(model, stand_ins), stand_ins, split, progress)
+
+
+def make_function(model: Any, stand_ins: list) -> Callable:
+    """A train function of Keras' own making, beside the one that the model has.
+
+    Args:
+        model: A compiled `keras.Model`.
+        stand_ins: What stands on the model and its parts while it is made.
+    """
     with replaced([*stand_ins, (model, "train_function", None)]):
         model.make_train_function(force=True)
-        return model.train_function, stand_ins
+        return model.train_function
 
 
 def _watchers(model):
@@ -407,18 +530,23 @@ def _watched_apply(optimizer, apply):
         observation = getattr(_thread, "observation", None)
         if observation is None:
             return apply(*args, **kwargs)
-        return observation.see_call(backend.as_call(optimizer, apply, *args, **kwargs))
+        try:
+            call = backend.as_call(optimizer, apply, *args, **kwargs)
+        except Exception as error:
+            observation.fail(error)
+            return apply(*args, **kwargs)
+        return observation.see_call(call)
 
     return watched
 
 
 def _watched_update_state(update_state):
     @functools.wraps(update_state)
-    def watched(loss, *args, **kwargs):
+    def watched(*args, **kwargs):
         observation = getattr(_thread, "observation", None)
-        if observation is not None:
-            observation.see_loss(loss)
-        return update_state(loss, *args, **kwargs)
+        if observation is not None and args:
+            observation.see_loss(args[0])
+        return update_state(*args, **kwargs)
 
     return watched
 

@@ -137,6 +137,15 @@ def masked_lstm():
     return model, tokens(5), normal(1), {}
 
 
+# Keras' nightly build of October 2026 warns so for any LSTM behind a mask.
+with_mask = pytest.param(
+    masked_lstm,
+    marks=pytest.mark.skipif(
+        not layers.LSTM(3).supports_masking, reason="this Keras' LSTM loses its mask"
+    ),
+)
+
+
 def gru():
     model = keras.Sequential([keras.Input((4, 2)), layers.GRU(3), layers.Dense(1)])
     return model, normal(4, 2), normal(1), {}
@@ -189,7 +198,7 @@ CASES = [
     class_weighted,
     convolution_with_batch_norm,
     embedding_with_repeated_tokens,
-    masked_lstm,
+    with_mask,
     gru,
     attention,
     frozen_layer,
@@ -279,7 +288,7 @@ def test_recorded_gradients_are_those_of_autodiff(case):
 @pytest.mark.skipif(BACKEND == "torch", reason="no XLA")
 @pytest.mark.parametrize(
     "case",
-    [dense, convolution_with_batch_norm, masked_lstm],
+    [dense, convolution_with_batch_norm, with_mask],
     ids=lambda case: case.__name__,
 )
 def test_training_is_unchanged_under_xla(case):

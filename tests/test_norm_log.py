@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from worked_example import full_state
+from worked_example import full_state, several_steps
 
 import hrcallbacks as hr
 from hrcallbacks.norm_log import NormLog
@@ -110,7 +110,7 @@ def test_the_norm_is_that_of_the_chosen_variables(line):
     np.testing.assert_allclose(history.history["gradient_norm"], means, rtol=2e-5)
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras on torch has no such executions")
+@several_steps
 @pytest.mark.parametrize("freq", [1, "epoch", 3])
 @pytest.mark.parametrize("count", [3, 4])  # 3: an epoch's last execution has one step.
 def test_executions_of_several_steps(line, expected, count, freq):

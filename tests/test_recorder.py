@@ -3,7 +3,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from worked_example import full_state
+from worked_example import full_state, several_steps
 
 import hrcallbacks as hr
 from hrcallbacks.backends import backend
@@ -140,7 +140,7 @@ def test_generator_that_runs_out(tiny, line, freq):
 
 
 @OUT_OF_DATA
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses the option there")
+@several_steps
 @pytest.mark.parametrize("length", ["known", "unknown"])
 @pytest.mark.parametrize("per_execution", [2, 3, 9])
 @pytest.mark.parametrize("freq", ["epoch", 1, 3])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import pytest
 
 import hrcallbacks as hr
 
@@ -37,6 +38,21 @@ def worked_example_clones():
     for rate, clone in clones.items():
         clone.set_weights(hr.load_initial_weights(rate))
     return clones
+
+
+def _refuses_several_steps():
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", steps_per_execution=2)
+    try:
+        model.make_train_function()
+    except ValueError as error:
+        return "steps_per_execution" in str(error)
+    return False
+
+
+several_steps = pytest.mark.skipif(
+    _refuses_several_steps(), reason="this Keras takes no steps_per_execution=2"
+)
 
 
 def full_state(model):
