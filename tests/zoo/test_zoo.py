@@ -1,0 +1,256 @@
+"""What the recorder promises, on models that others wrote.
+
+Each model is trained with recorders and without, its data fed in three ways, the last
+batch smaller than the others. `HRCALLBACKS_ZOO_TABLE=zoo.jsonl` has each case append
+what was measured to that file, a JSON object a line.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from worked_example import full_state
+from zoo import models
+from zoo.tape import gradients_of
+
+import hrcallbacks as hr
+
+BATCH = 4
+STEPS = -(-models.SAMPLES // BATCH)  # An epoch's; the last one of two samples.
+# Float32 noise, relative to a gradient's largest element.
+TOLERANCE = 2e-5
+NOISE = 1e-6  # As in test_replay.py.
+REDUCTIONS = ["norm", hr.Histogram(), hr.Sample(5, seed=1)]
+
+
+def sliced(data: Any, part: slice) -> Any:
+    return keras.tree.map_structure(lambda a: a if a is None else a[part], data)
+
+
+def batches(data: tuple) -> list[tuple]:
+    starts = range(0, models.SAMPLES, BATCH)
+    return [sliced(data, slice(s, s + BATCH)) for s in starts]
+
+
+def given(data: tuple) -> Any:
+    """Inputs, targets and weights as a dataset yields them."""
+    x, y, *_ = data
+    return x if y is None else data
+
+
+def arrays(zoo: models.Zoo) -> dict:
+    names = (zoo.fit_input, "y", "sample_weight")
+    pairs = zip(names, zoo.data(), strict=False)
+    return {n: v for n, v in pairs if v is not None} | {"batch_size": BATCH}
+
+
+def tf_data(zoo: models.Zoo) -> dict:
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+    dataset = tf.data.Dataset.from_tensor_slices(given(zoo.data()))
+    return {zoo.fit_input: dataset.batch(BATCH)}
+
+
+def generator(zoo: models.Zoo) -> dict:
+    steps = zoo.epochs * batches(zoo.data())
+    return {
+        zoo.fit_input: (given(batch) for batch in steps),
+        "steps_per_epoch": STEPS,
+    }
+
+
+FEEDS = [arrays, tf_data, generator]
+
+
+@dataclass
+class Subject:
+    """A model of the zoo, its state before training, and recorders kept for it."""
+
+    zoo: models.Zoo
+    model: keras.Model
+    initial: list
+    every: hr.GradientRecorder
+    reduced: hr.GradientRecorder
+    defaults: hr.GradientRecorder
+    gradients: Any
+
+    def fit(self, feed: Any, *callbacks: keras.callbacks.Callback) -> tuple:
+        """Trains from the initial state; gives the state at the end, and the logs."""
+        self.reset()
+        history = self.model.fit(
+            **feed(self.zoo),
+            epochs=self.zoo.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=list(callbacks),
+        )
+        return full_state(self.model), history.history
+
+    def reset(self) -> None:
+        for variable, value in zip(self.model.variables, self.initial, strict=True):
+            variable.assign(value)
+        optimizer = self.model.optimizer
+        if optimizer.built:
+            fresh = type(optimizer).from_config(optimizer.get_config())
+            fresh.build(self.model.trainable_variables)
+            for ours, theirs in zip(optimizer.variables, fresh.variables, strict=True):
+                ours.assign(theirs)
+
+
+@dataclass
+class Run:
+    """A subject, trained with recorders on one feed; and what was measured."""
+
+    subject: Subject
+    feed: Any
+    state: list
+    history: dict
+    row: dict = field(default_factory=dict)
+
+
+def install(zoo: models.Zoo) -> None:
+    reason = f"{zoo.name} needs the extra 'zoo'"
+    with models.gradients_of_torch():
+        pytest.importorskip(zoo.library, reason=reason)
+
+
+@pytest.fixture(scope="module", params=models.ZOO, ids=lambda zoo: zoo.name)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    zoo = request.param
+    install(zoo)
+    keras.utils.set_random_seed(3)
+    model = zoo.build()
+    return Subject(
+        zoo,
+        model,
+        [keras.ops.convert_to_numpy(v) for v in model.variables],
+        hr.GradientRecorder(record_freq=1),
+        hr.GradientRecorder(record_freq=1, gradients=REDUCTIONS, weights="norm"),
+        hr.GradientRecorder(),
+        gradients_of(model, zoo.loss),
+    )
+
+
+@pytest.fixture(scope="module", params=FEEDS, ids=lambda feed: feed.__name__)
+def run(subject: Subject, request: pytest.FixtureRequest) -> Iterator[Run]:
+    recorders = subject.every, subject.reduced, subject.defaults
+    for recorder in recorders:
+        recorder.reset()
+    run = Run(subject, request.param, *subject.fit(request.param, *recorders))
+    yield run
+    write(run)
+
+
+def write(run: Run) -> None:
+    """Appends what was measured to the table, if one was asked for."""
+    path = os.environ.get("HRCALLBACKS_ZOO_TABLE")
+    if path is None:
+        return
+    case = {
+        "model": run.subject.zoo.name,
+        "backend": models.BACKEND,
+        "feed": run.feed.__name__,
+    }
+    with Path(path).open("a") as file:
+        file.write(json.dumps(case | run.row) + "\n")
+
+
+def test_each_step_is_a_record(run: Run) -> None:
+    every, reduced = run.subject.every.recording, run.subject.reduced.recording
+    epochs = run.subject.zoo.epochs
+    run.row["records"] = len(every)
+    steps = list(range(1, epochs * STEPS + 1))
+    assert every.index["step"].tolist() == steps
+    assert reduced.index["step"].tolist() == steps
+    assert run.subject.defaults.recording.index["step"].tolist() == steps[STEPS - 1 :: STEPS]
+    for recorder in (every, reduced, run.subject.defaults.recording):
+        assert recorder.attributes["complete"]
+
+
+def difference(found: list, expected: list) -> float:
+    """The largest difference, relative to the variable's largest gradient."""
+    whole = max(np.abs(g).max() for g in expected if g is not None)
+    worst = 0.0
+    for ours, theirs in zip(found, expected, strict=True):
+        if theirs is None:
+            assert np.isnan(ours).all()
+            continue
+        # What is zero by symmetry (a key's bias, a bias before BatchNormalization)
+        # is noise of the others.
+        scale = max(np.abs(theirs).max(), 1e-3 * whole)
+        worst = max(worst, float(np.abs(ours - theirs).max() / scale))
+    return worst
+
+
+def test_gradients_are_those_of_the_backends_own_tape(run: Run) -> None:
+    recording, zoo = run.subject.every.recording, run.subject.zoo
+    trainable = run.subject.model.trainable_variables
+    run.subject.reset()
+    weights = [keras.ops.convert_to_numpy(v) for v in trainable]
+    worst = 0.0
+    for t, batch in enumerate(zoo.epochs * batches(zoo.data())):
+        x, y, sample_weight = (*batch, None)[:3]
+        expected = run.subject.gradients(weights, x, y, sample_weight)
+        found = [recording.gradients[path][t] for path in recording.paths]
+        worst = max(worst, difference(found, expected))
+        weights = [recording.weights[path][t] for path in recording.paths]
+    run.row["gradient_error"] = worst
+    assert worst < TOLERANCE
+
+
+def test_replay_is_exact(run: Run) -> None:
+    error = run.subject.every.recording.replay().max_error
+    run.row["replay_error"] = error
+    assert error < NOISE
+
+
+def test_training_is_the_same_without_the_recorder(run: Run) -> None:
+    state, history = run.subject.fit(run.feed)
+    pairs = list(zip(run.state, state, strict=True))
+    same = all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+    run.row["bit_identical"] = same and history == run.history
+    assert history == run.history
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_reductions_are_those_of_the_recorded_gradients(run: Run) -> None:
+    recording, reduced = run.subject.every.recording, run.subject.reduced.recording
+    norms, histogram, sample = (
+        reduced.arrays("gradients", name) for name in ("norm", "histogram", "sample")
+    )
+    for path, rows in recording.gradients.items():
+        for t, gradient in enumerate(rows):
+            np.testing.assert_allclose(
+                norms[path][t], np.linalg.norm(gradient.astype("float64")), rtol=2e-6
+            )
+            expected = REDUCTIONS[1].on_host(gradient)
+            np.testing.assert_array_equal(histogram[path][t], expected)
+            expected = REDUCTIONS[2].on_host(gradient)
+            np.testing.assert_array_equal(sample[path][t], expected)
+
+
+ALONE = {
+    "defaults": lambda: hr.GradientRecorder(),
+    "norm": lambda: hr.GradientRecorder(
+        gradients="norm", weights=None, record_freq=1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_training_is_the_same_with_one_recorder_alone(
+    subject: Subject, kind: str
+) -> None:
+    recorder = ALONE[kind]()
+    state, history = subject.fit(arrays, recorder)
+    plain, plain_history = subject.fit(arrays)
+    assert recorder.recording.attributes["complete"]
+    assert history == plain_history
+    for ours, theirs in zip(state, plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
