@@ -272,7 +272,15 @@ class JAX:
         return False
 
     def gradient(self, gradient, shape, scale):
-        """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
+        """The gradient, unscaled. It is whole: JAX sees all replicas as one.
+
+        XLA computes once what a reduction and the optimizer both need, as the squares
+        of a norm and of Adam, and then rounds them where it would not have. Behind a
+        barrier they are two tensors.
+        """
+        import jax  # pyright: ignore[reportMissingImports]
+
+        gradient = jax.lax.optimization_barrier(gradient)
         return gradient if scale is None else gradient / scale
 
     def kept(self, tensor):
