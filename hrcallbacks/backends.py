@@ -369,21 +369,18 @@ class JAX:
         return False
 
     def gradient(self, gradient, shape, scale):
-        """The gradient, unscaled. It is whole: JAX sees all replicas as one."""
-        gradient = self._apart(gradient)
+        """The gradient, unscaled. It is whole: JAX sees all replicas as one.
+
+        XLA computes once what a reduction and the optimizer both need, as the squares
+        of a norm and of Adam, and then rounds them where it would not have. Behind a
+        barrier they are two tensors.
+        """
+        gradient = _barrier(gradient)
         return gradient if scale is None else gradient / scale
 
-    def _apart(self, tensor: Any) -> Any:
-        """The tensor, kept apart from the training where there are several devices.
-
-        A norm may have to gather squares from all devices, which rounds them. Adam
-        needs the same squares; without this, XLA would use the rounded ones for it.
-        """
-        if not self._spread:
-            return tensor
-        import jax  # pyright: ignore[reportMissingImports]
-
-        return jax.lax.optimization_barrier(tensor)
+    def _apart(self, value: Any) -> Any:
+        """A variable's value, kept apart from the training on several devices."""
+        return _barrier(value) if self._spread else value
 
     def kept(self, tensor):
         """The tensor: JAX changes none."""
@@ -482,6 +479,12 @@ class Torch:
             return made.clone()
         places = {source.untyped_storage().data_ptr() for source in sources}
         return made.clone() if made.untyped_storage().data_ptr() in places else made
+
+
+def _barrier(tensor: Any) -> Any:
+    import jax  # pyright: ignore[reportMissingImports]
+
+    return jax.lax.optimization_barrier(tensor)
 
 
 def _on_several_devices(variables: list) -> bool:

@@ -185,6 +185,31 @@ def test_training_is_unchanged(line, jit_compile):
         np.testing.assert_array_equal(plain, recorded)
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_training_is_unchanged_where_the_optimizer_squares_too(jit_compile):
+    """Adam squares a gradient, as its norm does: XLA would do that once for both."""
+    if keras.config.backend() == "torch" and jit_compile:
+        pytest.skip("torch.compile is tried elsewhere")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 64)).astype("float32")
+    states = []
+    for callbacks in ([], [hr.GradientRecorder(record_freq=1, gradients="norm")]):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential(
+            [
+                keras.Input((4, 64)),
+                keras.layers.EinsumDense("abc,cde->abde", (4, 4, 16)),
+                keras.layers.Flatten(),
+                keras.layers.Dense(1),
+            ]
+        )
+        model.compile("adam", loss="mse", jit_compile=jit_compile)
+        history = fit(model, (x, x[:, 0, :1]), *callbacks, epochs=4)
+        states.append([*full_state(model), *history.history["loss"]])
+    for plain, recorded in zip(*states, strict=True):
+        np.testing.assert_array_equal(plain, recorded)
+
+
 def test_half_precision_is_reduced_in_float32():
     x = ops.cast(ops.full((40,), 300.0), "float16")
     # Squared, 300 is more than float16 holds.

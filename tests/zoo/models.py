@@ -4,9 +4,10 @@ Nothing is drawn while they train (no dropout), so that a gradient can be comput
 second time from the weights and the batch alone.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -34,6 +35,8 @@ class Zoo:
         loss: What a training step minimizes, of `(model, x, y, sample_weight)`.
         fit_input: Name of the argument of the model's `fit` that takes the inputs.
         epochs: How many it is trained for.
+        refused: Feeds that the library's own `fit` does not take, each with the reason.
+        kerass_fit: Whether `keras.Model.fit` takes those instead.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Zoo:
     loss: Callable = mean_loss
     fit_input: str = "x"
     epochs: int = 2
+    refused: dict[str, str] = field(default_factory=dict)
+    kerass_fit: bool = False
 
 
 def compiled(model: keras.Model, loss: Any, **options: Any) -> keras.Model:
@@ -180,7 +185,9 @@ def llama_lora() -> keras.Model:
 
 def llama_int8_lora() -> keras.Model:
     model = llama_model()
-    model.quantize("int8")
+    with warnings.catch_warnings():  # That an InputLayer has no weights to quantize.
+        warnings.filterwarnings("ignore", "Layer .* does not have a `quantize` method")
+        model.quantize("int8")
     model.backbone.enable_lora(2)
     return compiled_llama(model)
 
@@ -322,22 +329,38 @@ def purchases() -> tuple:
     return x, rng.normal(size=(SAMPLES, 1)).astype("float32")
 
 
+HUB = {
+    "library": "keras_hub",
+    "refused": {"generator": "KerasHub's fit makes a tf.data.Dataset of its inputs"},
+    "kerass_fit": True,
+}
+APPLICATION = {"library": "keras_hub", "data": images(32), "epochs": 1}
 ZOO = [
-    Zoo("BERT", "keras_hub", bert, text),
-    Zoo("GPT-2", "keras_hub", gpt2, next_tokens),
-    Zoo("Llama", "keras_hub", llama, next_tokens),
-    Zoo("Llama LoRA", "keras_hub", llama_lora, next_tokens),
-    Zoo("Llama int8 LoRA", "keras_hub", llama_int8_lora, next_tokens),
-    Zoo("ViT", "keras_hub", vit, images(8)),
+    Zoo("BERT", build=bert, data=text, **HUB),
+    Zoo("GPT-2", build=gpt2, data=next_tokens, **HUB),
+    Zoo("Llama", build=llama, data=next_tokens, **HUB),
+    Zoo("Llama LoRA", build=llama_lora, data=next_tokens, **HUB),
+    Zoo("Llama int8 LoRA", build=llama_int8_lora, data=next_tokens, **HUB),
+    Zoo("ViT", build=vit, data=images(8), **HUB),
     Zoo(
         "MobileNetV3Small",
-        "keras_hub",
-        application("MobileNetV3Small", dropout_rate=0.0, include_preprocessing=False),
-        images(32),
-        epochs=1,
+        build=application(
+            "MobileNetV3Small", dropout_rate=0.0, include_preprocessing=False
+        ),
+        **APPLICATION,
     ),
-    Zoo("ResNet50", "keras_hub", application("ResNet50"), images(32), epochs=1),
-    Zoo("BayesFlow", "bayesflow", flow, simulations, flow_loss, "dataset"),
+    Zoo("ResNet50", build=application("ResNet50"), **APPLICATION),
+    Zoo(
+        "BayesFlow",
+        "bayesflow",
+        flow,
+        simulations,
+        flow_loss,
+        "dataset",
+        refused={
+            "generator": "BayesFlow's step takes a dict, Keras' generators a tuple"
+        },
+    ),
     Zoo("keras-rs ranking", "keras_rs", ranking, purchases),
     Zoo("keras-rs table", "keras_rs", distributed_embedding, purchases),
 ]
