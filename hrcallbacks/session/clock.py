@@ -51,6 +51,7 @@ class Clock:
         # order where Keras runs the hook in other threads.
         self._ended = collections.deque([0], maxlen=1024)
         self.wanted: set[int] = set()
+        self._due: set[int] = set()  # Those wanted so far that were not captured.
 
     def end_epoch(self) -> None:
         """Counts the epoch's steps, once."""
@@ -65,6 +66,7 @@ class Clock:
         self._begun = end if self.batches is None else min(end, self.batches)
         numbers = range(batch + 1, self._begun + 1)
         self.wanted = {n for n in numbers if self._wants(n)}
+        self._due |= self.wanted
 
     def _wants(self, batch: int) -> bool:
         return self._cadence.wants(self.steps + batch, batch, self.batches)
@@ -92,8 +94,19 @@ class Clock:
         """
         self.captured += 1
         batch = self._batch + number + 1
+        self._due.discard(batch)
         self._ended.append(batch)  # Also where another callback breaks the fit off.
         return batch
+
+    @property
+    def missed(self) -> list[int]:
+        """Steps of this epoch that ended, were to be recorded, and were not captured.
+
+        Numbered in the run. Of an execution of several steps that is the epoch's last,
+        it is not known how many there were.
+        """
+        ended = self.steps_in_epoch if self._size == 1 else self._batch
+        return sorted(self.steps + n for n in self._due if n <= ended)
 
     @property
     def counts_itself(self) -> bool:

@@ -105,6 +105,25 @@ def _guarded(hook: Callable) -> Callable:
     return guarded
 
 
+def _deferring(hook: Callable) -> Callable:
+    """What ends the training ends it at the next hook.
+
+    A step hands its state back to Keras after `receive`: on JAX the weights would be
+    lost if Ctrl-C came in between.
+    """
+
+    @functools.wraps(hook)
+    def deferring(self: "Session", *args: Any, **kwargs: Any) -> None:
+        try:
+            hook(self, *args, **kwargs)
+        except Exception:
+            raise
+        except BaseException as error:
+            self.deferred = error
+
+    return deferring
+
+
 class Session:
     """One recorder's recording, over any number of fits of one model.
 
@@ -115,6 +134,7 @@ class Session:
         store: Where records go.
         intake: What makes records of captured steps.
         stopped: Whether nothing is recorded: no fit has begun, or a fault stopped it.
+        deferred: What is to end the training at the next hook, such as Ctrl-C.
         attached: Whether it records outside of `fit`.
     """
 
@@ -133,6 +153,7 @@ class Session:
         )
         self.stopped = True
         self.attached = False
+        self.deferred: BaseException | None = None  # What is to end the training.
         self._lock = threading.Lock()  # Fits in two threads ask to be let in.
         self._waiting: dict[int, Waiting] = {}  # By thread.
         self._fit: Fit | None = None  # The latest that began.
@@ -251,8 +272,9 @@ class Session:
                 self._check_free(waiting.fit.model)  # Two may have been let in.
                 self._check_model(waiting.fit.model)
                 self._begin(waiting, epoch)
-        if not self.stopped:
+        if self._caller is not None:  # Steps are counted, also after a fault.
             self.clock.begin_epoch(epoch)
+        if not self.stopped:
             self._mean = EpochMean(self._reduced) if self.settings.mean else None
             if self._norms:
                 self._norms.begin_epoch()
@@ -270,7 +292,10 @@ class Session:
             raise
         self._arming = waiting.arming
         self._arming.begin()
-        self._caller = Caller.of(waiting.stack, Stack.here())
+        here = Stack.here()
+        self._caller = Caller.of(waiting.stack, here) or Caller(
+            here.thread, here.frames[-1]
+        )
         self._iterations = fit.iterations
         self._warned = False
         self.stopped = False
@@ -360,9 +385,16 @@ class Session:
 
     # It goes on.
 
+    def raise_deferred(self) -> None:
+        """Ends the training where something is to."""
+        error, self.deferred = self.deferred, None
+        if error is not None:
+            raise error
+
     @_guarded
     def begin_execution(self, batch: int) -> None:
         """Has the execution that comes record, if one of its steps is to be."""
+        self.raise_deferred()
         model = self._model
         self._speaker.speak(model)
         # With steps_per_execution, one call of the train function runs several steps.
@@ -388,6 +420,7 @@ class Session:
 
     def _begin_loose_step(self, model: Any, batch: int) -> bool:
         """Begins a step outside of `fit`; gives whether it is to be recorded."""
+        self.raise_deferred()
         self.clock.begin_execution(batch, 1)
         self.clock.end_execution(batch, 1)
         if not self.stopped:
@@ -403,6 +436,7 @@ class Session:
         if self._norms and not self.stopped:
             self._norms.log_batch(logs, steps[0], steps[-1])
 
+    @_deferring
     @_guarded
     def receive(self, probe: Probe, number: int, logs: dict, packed: dict) -> None:
         """Takes one captured step."""
@@ -430,6 +464,13 @@ class Session:
     @_guarded
     def end_epoch(self, logs: Any) -> None:
         """Hands the epoch's records on, with the epoch's metrics."""
+        self.raise_deferred()
+        if missed := self.clock.missed:
+            raise RuntimeError(
+                f"{len(missed)} of the steps that were to be recorded were not seen, "
+                f"the first of them step {missed[0]}: Keras {keras.__version__} ran "
+                "them in a way that this version of hrcallbacks does not know"
+            )
         for probe in self._probes:
             if probe.failure is not None:
                 raise probe.failure
