@@ -24,7 +24,8 @@ import pandas as pd
 from IPython.display import Code
 
 import hrcallbacks as hr
-from hrcallbacks import backends, recorder, train_step
+from hrcallbacks import backends, train_step
+from hrcallbacks.session import arming, session
 
 
 def source(*objects):
@@ -132,18 +133,24 @@ source(train_step.make_capturing_function)
 # possible. A step that is to be recorded is armed:
 
 # %%
-source(recorder.GradientRecorder.on_train_batch_begin.__wrapped__)
+source(session.Session.begin_execution.__wrapped__)
+
+# %%
+source(arming.Arming.run)
 
 # %% [markdown]
-# which puts an `ArmedStep` in the place of `model.train_function` for one call. The
-# first thing that it does is to put the plain function back:
+# Arming waits for the last of the callbacks, Keras' own `History`: if another callback
+# raises before the step, nothing is left in the model. It puts an `ArmedStep` in the
+# place of `model.train_function` for one call. The first thing that an `ArmedStep` does
+# is to put the plain function back:
 
 # %%
 source(train_step.ArmedStep.__call__)
 
 # %% [markdown]
 # The model below counts how often its `train_step` is traced, and a callback after the
-# recorder looks at what each step is about to call.
+# recorder looks at what each step is about to call. To let it see that, a `History` of
+# our own comes first: the recorder then arms at once.
 
 
 # %%
@@ -178,7 +185,8 @@ model = Traced([keras.Input((1,)), keras.layers.Dense(1, name="line")])
 model.compile(keras.optimizers.SGD(0.1), loss="mse")
 gradients = hr.GradientRecorder(record_freq=4)
 look = Look()
-model.fit(x, 2 * x, batch_size=8, verbose=0, callbacks=[gradients, look])
+callbacks = [keras.callbacks.History(), gradients, look]
+model.fit(x, 2 * x, batch_size=8, verbose=0, callbacks=callbacks)
 
 print(f"train_step was traced {model.traces} times for {len(look.rows)} steps.")
 print("Recorded steps:", gradients.recording.index["step"].tolist())
