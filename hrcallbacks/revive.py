@@ -138,6 +138,8 @@ def _classes() -> list[type]:
         keras.initializers.Initializer,
         keras.regularizers.Regularizer,
     ]
+    if hasattr(keras.optimizers, "OptimizerMap"):  # Of a MultiOptimizer; no optimizer.
+        classes.append(keras.optimizers.OptimizerMap)
     for cls in classes:  # Grows on the way.
         classes += cls.__subclasses__()
     return classes
