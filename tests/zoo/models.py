@@ -207,7 +207,7 @@ def vit() -> keras.Model:
         backbone, num_classes=CLASSES, preprocessor=None
     )
     schedule = keras.optimizers.schedules.CosineDecay(0.01, 10)
-    optimizer = keras.optimizers.Adam(schedule)
+    optimizer = exact(keras.optimizers.Adam(schedule))
     return compiled(model, cross_entropy(), optimizer=optimizer, metrics=["accuracy"])
 
 
