@@ -39,12 +39,19 @@ def _assign(model: keras.Model, weights: list[np.ndarray]) -> None:
 def _tensorflow(model: keras.Model, loss: Callable) -> Gradients:
     import tensorflow as tf
 
+    # In a graph, as Keras' own step: line by line, normalizations of a small batch
+    # round otherwise, and the last layers magnify that.
+    @tf.function
+    def of_batch(batch: tuple) -> list:
+        with tf.GradientTape() as tape:
+            value = loss(model, *batch)
+        found = tape.gradient(value, model.trainable_variables)
+        return [g if g is None else tf.convert_to_tensor(g) for g in found]
+
     def gradients(weights: list, *batch: Any) -> list:
         _assign(model, weights)
-        with tf.GradientTape() as tape:
-            value = loss(model, *_tensors(batch))
-        found = tape.gradient(value, model.trainable_variables)
-        return [g if g is None else tf.convert_to_tensor(g).numpy() for g in found]
+        found = of_batch(_tensors(batch))
+        return [g if g is None else g.numpy() for g in found]
 
     return gradients
 
