@@ -465,15 +465,15 @@ class Session:
     def end_epoch(self, logs: Any) -> None:
         """Hands the epoch's records on, with the epoch's metrics."""
         self.raise_deferred()
+        for probe in self._probes:
+            if probe.failure is not None:
+                raise probe.failure
         if missed := self.clock.missed:
             raise RuntimeError(
                 f"{len(missed)} of the steps that were to be recorded were not seen, "
                 f"the first of them step {missed[0]}: Keras {keras.__version__} ran "
                 "them in a way that this version of hrcallbacks does not know"
             )
-        for probe in self._probes:
-            if probe.failure is not None:
-                raise probe.failure
         if self._norms:
             self._log_norm(self._norms, logs)
         self.intake.end_epoch(self.clock.epoch, self.clock.total, logs or {})
