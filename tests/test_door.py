@@ -623,3 +623,95 @@ def test_memory_can_be_written_again_where_storing_was_broken_off():
     snapshot = store.snapshot()
     for column in snapshot.columns:
         assert snapshot.rows(column)[:, 0].tolist() == [1, 3]
+
+
+class Interrupts:
+    """Ctrl-C while a captured step is taken."""
+
+    def __init__(self, monkeypatch, at):
+        add, self.calls = intake.Intake.add, 0
+
+        def interrupted(*args):
+            self.calls += 1
+            if self.calls == at:
+                raise KeyboardInterrupt
+            add(*args)
+
+        monkeypatch.setattr(intake.Intake, "add", interrupted)
+
+
+def test_an_interruption_in_the_last_step_of_a_loop_ends_it(model, data, monkeypatch):
+    recorder = hr.GradientRecorder(record_freq=1)
+
+    def loop():
+        with recorder.attached(model):
+            for _ in range(2):
+                model.train_on_batch(*data)
+
+    with monkeypatch.context() as patch:
+        Interrupts(patch, at=2)
+        with pytest.raises(KeyboardInterrupt):
+            loop()
+    assert "KeyboardInterrupt" in recorder.recording.attributes["fault"]
+    loop()  # It is attached to nothing any more.
+    assert recorder.recording.index["step"].tolist() == [1, 3, 4]
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="it has no steps_per_execution")
+def test_an_interruption_is_not_lost_where_the_recording_stops(data, monkeypatch):
+    """The second step of the same execution fails in another way."""
+    errors = [KeyboardInterrupt(), ValueError("broke")]
+
+    def fails(*args):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(intake.Intake, "add", fails)
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse", jit_compile=False, steps_per_execution=2)
+    recorder = hr.GradientRecorder(record_freq=1)
+    with (
+        pytest.warns(RuntimeWarning, match="broke"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.fit(*data, batch_size=1, verbose=0, callbacks=[recorder])
+    assert not recorder.recording.attributes["complete"]
+
+
+@pytest.mark.skipif(
+    BACKEND == "jax", reason="Keras on JAX loses the state of a step broken off there"
+)
+def test_a_first_step_of_which_nothing_is_known_is_no_refusal(data, monkeypatch):
+    """An optimizer that accumulates does not tell how many steps it was given."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    model.compile(optimizer, loss="mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1)
+    InterruptsInTheStep(monkeypatch, at=1)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data, batch_size=2, verbose=0, callbacks=[recorder])
+    recording = recorder.recording
+    assert not recording.attributes["complete"]
+    assert "step 1 was interrupted" in recording.attributes["fault"]
+    assert "is not known" in recording.attributes["fault"]
+
+
+def test_of_two_fits_let_in_at_once_the_first_to_begin_is_recorded(model, data):
+    recorder = hr.GradientRecorder(record_freq=1)
+    other = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dot")])
+    other.compile("sgd", loss="mse", jit_compile=False)
+
+    class LetsIn(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            thread = threading.Thread(target=self.let_in)
+            thread.start()
+            thread.join()
+
+        def let_in(self):
+            recorder.set_model(other)
+            recorder.set_params({"steps": 1, "epochs": 1})
+            recorder.on_train_begin()
+
+    model.fit(*data, batch_size=2, verbose=0, callbacks=[recorder, LetsIn()])
+    assert recorder.recording.index["step"].tolist() == [1, 2, 3]
+    assert recorder.recording.paths == [v.path for v in model.trainable_variables]
+    assert recorder.recording.replay().max_error < 1e-6

@@ -133,7 +133,7 @@ source(train_step.make_capturing_function)
 # possible. A step that is to be recorded is armed:
 
 # %%
-source(session.Session.begin_execution.__wrapped__)
+source(session.Session._begin_execution.__wrapped__)
 
 # %%
 source(arming.Arming.run)

@@ -119,7 +119,7 @@ def _deferring(hook: Callable) -> Callable:
         except Exception:
             raise
         except BaseException as error:
-            self.deferred = error
+            self._deferred = error
 
     return deferring
 
@@ -134,7 +134,6 @@ class Session:
         store: Where records go.
         intake: What makes records of captured steps.
         stopped: Whether nothing is recorded: no fit has begun, or a fault stopped it.
-        deferred: What is to end the training at the next hook, such as Ctrl-C.
         attached: Whether it records outside of `fit`.
     """
 
@@ -153,7 +152,8 @@ class Session:
         )
         self.stopped = True
         self.attached = False
-        self.deferred: BaseException | None = None  # What is to end the training.
+        # What is to end the training at the next hook, such as Ctrl-C.
+        self._deferred: BaseException | None = None
         self._lock = threading.Lock()  # Fits in two threads ask to be let in.
         self._waiting: dict[int, Waiting] = {}  # By thread.
         self._fit: Fit | None = None  # The latest that began.
@@ -281,6 +281,7 @@ class Session:
 
     def _begin(self, waiting: Waiting, epoch: int) -> None:
         fit = waiting.fit
+        self._prepare(fit)  # Again: another fit may have been let in meanwhile.
         self._check_size(fit, epoch)
         before = self._fit
         self._fit = fit
@@ -385,16 +386,19 @@ class Session:
 
     # It goes on.
 
-    def raise_deferred(self) -> None:
+    def _raise_deferred(self) -> None:
         """Ends the training where something is to."""
-        error, self.deferred = self.deferred, None
+        error, self._deferred = self._deferred, None
         if error is not None:
             raise error
 
-    @_guarded
     def begin_execution(self, batch: int) -> None:
         """Has the execution that comes record, if one of its steps is to be."""
-        self.raise_deferred()
+        self._raise_deferred()
+        self._begin_execution(batch)
+
+    @_guarded
+    def _begin_execution(self, batch: int) -> None:
         model = self._model
         self._speaker.speak(model)
         # With steps_per_execution, one call of the train function runs several steps.
@@ -420,7 +424,7 @@ class Session:
 
     def _begin_loose_step(self, model: Any, batch: int) -> bool:
         """Begins a step outside of `fit`; gives whether it is to be recorded."""
-        self.raise_deferred()
+        self._raise_deferred()
         self.clock.begin_execution(batch, 1)
         self.clock.end_execution(batch, 1)
         if not self.stopped:
@@ -461,10 +465,13 @@ class Session:
         }
         self.intake.add(Taken(probe, place, logs, packed, self._mean))
 
-    @_guarded
     def end_epoch(self, logs: Any) -> None:
         """Hands the epoch's records on, with the epoch's metrics."""
-        self.raise_deferred()
+        self._raise_deferred()
+        self._end_epoch(logs)
+
+    @_guarded
+    def _end_epoch(self, logs: Any) -> None:
         for probe in self._probes:
             if probe.failure is not None:
                 raise probe.failure
@@ -586,7 +593,8 @@ class Session:
         if self.stopped:
             return
         self.stopped = True
-        if self.clock.total == self.clock.before_fit:
+        untrained = self.clock.total == self.clock.before_fit
+        if untrained and not self.store.fits[-1]["fault"]:
             self.store.withdraw_fit()
             if not self.store.fits:
                 self._fit = None
@@ -663,8 +671,10 @@ class Session:
             ) as missed:
                 yield
         finally:
-            self.end_epoch({})
-            self.attached = False
+            try:
+                self.end_epoch({})
+            finally:
+                self.attached = False
         if missed:
             self.store.note_fault(missed[0])
         elif not self.clock.total - self.clock.before_fit:
