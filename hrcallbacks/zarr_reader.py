@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ class Stored:
         if not self.count:
             return pd.DataFrame(columns=EMPTY_INDEX)
         columns = {}
-        arrays = [check_array(a, self._path) for _, a in self._group["index"].arrays()]
+        found = arrays_of(self._group["index"]).values()
+        arrays = [check_array(array, self._path) for array in found]
         check_index(arrays, self._path)
         for array in sorted(arrays, key=lambda a: a.attrs["place"]):
             name = array.attrs["name"]
@@ -236,6 +238,16 @@ def open_group(path: str, *, mode: Any) -> Any:
     )
 
 
+def arrays_of(group: Any) -> dict[str, Any]:
+    """The arrays in a group, by name.
+
+    While a run writes, there are also files that Zarr is about to put in place.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Object at .*\.partial is not recognized")
+        return dict(group.arrays())
+
+
 def _refuse_format_2(path: str) -> None:
     """Says so, where a group of Zarr format 2 lies; reads its attributes alone."""
     try:
@@ -253,8 +265,8 @@ def _read_arrays(group, number, fit, path):
     """A fit with its arrays again."""
 
     def read(folder):
-        arrays = group[f"fits/{number}/{folder}"].arrays()
-        parts = {place: check_array(array, path) for place, array in arrays}
+        arrays = arrays_of(group[f"fits/{number}/{folder}"])
+        parts = {place: check_array(array, path) for place, array in arrays.items()}
         ordered = sorted(parts, key=int)
         return [(parts[p].attrs["name"], np.asarray(parts[p][...])) for p in ordered]
 

@@ -32,6 +32,7 @@ from hrcallbacks.zarr_reader import (
     FORMAT,
     VERSION,
     Stored,
+    arrays_of,
     checked_path,
     import_zarr,
     missing_zarr,
@@ -214,8 +215,8 @@ class ZarrStore(Columns):
         self._rows = index.iloc[whole : self._count].to_dict("records")
         self._first_row = whole
         # Those on disk: a crash may have left some of them, and no record.
-        arrays = self._group["index"].arrays() if "index" in self._group else ()
-        self._index_arrays = {array.attrs["name"]: array for _, array in arrays}
+        arrays = arrays_of(self._group["index"]) if "index" in self._group else {}
+        self._index_arrays = {array.attrs["name"]: array for array in arrays.values()}
 
     def check(self, specs):
         """See `Columns.check`."""

@@ -103,9 +103,11 @@ class Clock:
         """Steps of this epoch that ended, were to be recorded, and were not captured.
 
         Numbered in the run. Of an execution of several steps that is the epoch's last,
-        it is not known how many there were.
+        it is not known how many there were, unless steps are counted as they
+        are captured.
         """
-        ended = self.steps_in_epoch if self._size == 1 else self._batch
+        seen_all = self._size == 1 or (self.counts_itself and self.captured)
+        ended = self.steps_in_epoch if seen_all else self._batch
         return sorted(self.steps + n for n in self._due if n <= ended)
 
     @property
