@@ -80,11 +80,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, spelling and that uv.lock is up to date."""
+    """Check style, formatting, spelling, the workflows, and that uv.lock is current."""
     install_group(session, "lint")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("codespell")
+    session.run("zizmor", "--offline", "--quiet", ".github")
     session.run("uv", "lock", "--check", "--quiet")
 
 
