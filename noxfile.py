@@ -23,7 +23,6 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 BACKENDS = ["tensorflow", "jax", "torch"]
 OLDEST_PYTHON, NEWEST_PYTHON = "3.11", "3.13"  # As the classifiers in pyproject.toml.
-
 # The CPU build: a newer one brings gigabytes, no use on a machine without a GPU.
 TORCH = "torch==2.13.0"
 
@@ -109,7 +108,8 @@ def oldest(session: nox.Session) -> None:
     """Run the tests on TensorFlow, with the oldest versions that are allowed."""
     session.env["UV_RESOLUTION"] = "lowest-direct"
     install(session, "tensorflow", "test")
-    run_tests(session, "tensorflow")
+    # Old releases use what newer ones below them have deprecated.
+    run_tests(session, "tensorflow", "-Wdefault::DeprecationWarning")
 
 
 @nox.session(python=NEWEST_PYTHON, default=False)
@@ -156,12 +156,12 @@ def install_group(session: nox.Session, group: str) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, group))
 
 
-def run_tests(session: nox.Session, backend: str, *tests: str) -> None:
-    """Run pytest: on the arguments after `--`, or on `tests`, or on all."""
+def run_tests(session: nox.Session, backend: str, *arguments: str) -> None:
+    """Run pytest with these arguments, and with those after `--`."""
     session.env["KERAS_BACKEND"] = backend
     session.run(
         *("python", "-m", "pytest", "-p", "no:cacheprovider"),
-        *tests,
+        *arguments,
         *session.posargs,
     )
 
