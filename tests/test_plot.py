@@ -49,8 +49,22 @@ def test_a_method_has_the_signature_of_its_function_but_for_the_recording(functi
     assert recording.name == "recording"
     method = inspect.signature(getattr(published(0.1).plot, function.__name__))
     assert method == signature.replace(parameters=others)
+    # Type checkers see through no wrapper.
+    assert not hasattr(getattr(hr.plot.Plots, function.__name__), "__wrapped__")
     for parameter in others:
         assert parameter.annotation is not parameter.empty
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_method_passes_each_of_its_arguments_on(monkeypatch, function):
+    recording, calls = published(0.1), []
+    monkeypatch.setattr(
+        f"hrcallbacks.plot.accessor.{function.__name__}",
+        lambda *args, **options: calls.append((args, options)),
+    )
+    options = {n: object() for n in list(inspect.signature(function).parameters)[1:]}
+    getattr(recording.plot, function.__name__)(**options)
+    assert calls == [((recording,), options)]
 
 
 def test_a_method_draws_what_the_function_does(figures):
