@@ -1,9 +1,9 @@
 r"""Back-propagation by hand: equations (1) to (12) of a 1-H-1 ReLU network.
 
-Everything here is NumPy in float64 and shares no code with Keras, so that it can
-say whether what was recorded from `model.fit` is right. `backpropagate` writes the
-derivation down for every sample, `mse_gradients` gives what Keras' `"mse"` loss hands
-to its optimizer, and `train` repeats a full-batch run with Adam.
+Everything here is NumPy in float64 and shares no code with Keras, so that it can check
+what was recorded from `model.fit`. `backpropagate` writes out the derivation for every
+sample, `mse_gradients` gives the gradients of Keras' `"mse"` loss, and `train` repeats
+a full-batch run with Adam.
 
 Two differences between the derivation and Keras matter when numbers are compared:
 
@@ -14,9 +14,14 @@ Two differences between the derivation and Keras matter when numbers are compare
   function takes `heaviside_at_zero`.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-7
@@ -88,11 +93,11 @@ class Step(NamedTuple):
     parameters: Parameters
 
 
-def heaviside(z, at_zero=0.0):
+def heaviside(z: npt.ArrayLike, at_zero: float = 0.0) -> npt.NDArray[np.float64]:
     r"""Heaviside step $H(z)$, the derivative of ReLU: equation (12).
 
     Args:
-        z: Array of any shape.
+        z: Numbers of any shape.
         at_zero: Value of $H(0)$. The derivation takes 1, Keras' backends 0.
 
     Returns:
@@ -105,7 +110,12 @@ def heaviside(z, at_zero=0.0):
     return np.heaviside(np.asarray(z, np.float64), at_zero)
 
 
-def backpropagate(parameters, x, y, heaviside_at_zero=0.0):
+def backpropagate(
+    parameters: Sequence[npt.ArrayLike],
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    heaviside_at_zero: float = 0.0,
+) -> Derivation:
     """Equations (1) to (11) for every sample.
 
     Args:
@@ -145,7 +155,12 @@ def backpropagate(parameters, x, y, heaviside_at_zero=0.0):
     )
 
 
-def mse_gradients(parameters, x, y, heaviside_at_zero=0.0):
+def mse_gradients(
+    parameters: Sequence[npt.ArrayLike],
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    heaviside_at_zero: float = 0.0,
+) -> Parameters:
     """Gradients of Keras' mean squared error over all samples.
 
     Twice the mean over the samples of equations (10), (11), (6) and (7).
@@ -160,34 +175,39 @@ def mse_gradients(parameters, x, y, heaviside_at_zero=0.0):
         `Parameters` of gradients, float64, in the shapes of `parameters`.
 
     Raises:
-        ValueError: As `backpropagate`.
+        ValueError: For the same reasons as `backpropagate`.
     """
     return _mse_gradients(backpropagate(parameters, x, y, heaviside_at_zero))
 
 
-def adam_step_size(learning_rate, t):
+def adam_step_size(learning_rate: float, t: int) -> float:
     r"""Adam's bias-corrected step $\eta \sqrt{1 - \beta_2^t} / (1 - \beta_1^t)$.
 
-    Keras computes the powers in float32, and one of these roundings is no noise: with
-    $\beta_2 = 0.999$, the $1 - \beta_2$ of a float32 is 1.3e-5 too small, so that each
-    step comes out too short by some parts in a million. It is kept here.
+    Keras computes the powers in float32, and one of these roundings is more than noise:
+    with $\beta_2 = 0.999$, the $1 - \beta_2$ of a float32 is 1.3e-5 too small, so that
+    each step is too short by some parts in a million. It is reproduced here.
 
     Args:
         learning_rate: Adam's $\eta$.
         t: Number of the step, from 1.
-
-    Returns:
-        The step, a float.
 
     Example:
         >>> f"{adam_step_size(0.1, 1) / (0.1 * 0.001**0.5 / 0.1) - 1:.1e}"
         '-6.7e-06'
     """
     beta_1, beta_2 = (float(np.float32(np.float64(np.float32(b)) ** t)) for b in BETAS)
-    return learning_rate * np.sqrt(1 - beta_2) / (1 - beta_1)
+    return learning_rate * math.sqrt(1 - beta_2) / (1 - beta_1)
 
 
-def train(parameters, x, y, learning_rate, epochs, *, heaviside_at_zero=0.0):
+def train(
+    parameters: Sequence[npt.ArrayLike],
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    learning_rate: float,
+    epochs: int,
+    *,
+    heaviside_at_zero: float = 0.0,
+) -> list[Step]:
     r"""Full-batch training with Adam, in float64.
 
     Adam as Keras writes it, $w \leftarrow w - s_t\, m / (\sqrt v + \epsilon)$ with
@@ -208,14 +228,14 @@ def train(parameters, x, y, learning_rate, epochs, *, heaviside_at_zero=0.0):
         and gradients before its update and the parameters after it.
 
     Raises:
-        ValueError: As `backpropagate`.
+        ValueError: For the same reasons as `backpropagate`.
     """
-    parameters = Parameters(*_as_float64(parameters))
-    first = [np.zeros_like(p) for p in parameters]
-    second = [np.zeros_like(p) for p in parameters]
-    steps = []
+    now = _as_float64(parameters)
+    first = [np.zeros_like(p) for p in now]
+    second = [np.zeros_like(p) for p in now]
+    steps: list[Step] = []
     for t in range(1, epochs + 1):
-        d = backpropagate(parameters, x, y, heaviside_at_zero)
+        d = backpropagate(now, x, y, heaviside_at_zero)
         gradients = _mse_gradients(d)
         first = [
             m + (g - m) * (1 - BETAS[0]) for m, g in zip(first, gradients, strict=True)
@@ -225,19 +245,18 @@ def train(parameters, x, y, learning_rate, epochs, *, heaviside_at_zero=0.0):
             for v, g in zip(second, gradients, strict=True)
         ]
         step = adam_step_size(learning_rate, t)
-        parameters = Parameters(
+        now = Parameters(
             *(
                 p - step * m / (np.sqrt(v) + EPSILON)
-                for p, m, v in zip(parameters, first, second, strict=True)
+                for p, m, v in zip(now, first, second, strict=True)
             )
         )
-        steps.append(
-            Step(d.output.mean(), 2 * d.loss.mean(), gradients, parameters),
-        )
+        output, loss = float(d.output.mean()), float(2 * d.loss.mean())
+        steps.append(Step(output, loss, gradients, now))
     return steps
 
 
-def _mse_gradients(derivation):
+def _mse_gradients(derivation: Derivation) -> Parameters:
     d = derivation
     return Parameters(
         w1=2 * d.d_w1.mean(axis=0, keepdims=True),
@@ -247,7 +266,7 @@ def _mse_gradients(derivation):
     )
 
 
-def _as_float64(parameters):
+def _as_float64(parameters: Sequence[npt.ArrayLike]) -> Parameters:
     w1, b1, w2, b2 = (np.asarray(p, np.float64) for p in parameters)
     units = b1.size
     shapes = [p.shape for p in (w1, b1, w2, b2)]
@@ -256,10 +275,12 @@ def _as_float64(parameters):
             "Expected parameters (w1, b1, w2, b2) of a 1-H-1 network, with shapes "
             f"(1, H), (H,), (H, 1), (1,). Received shapes: {shapes}."
         )
-    return w1, b1, w2, b2
+    return Parameters(w1, b1, w2, b2)
 
 
-def _columns(x, y):
+def _columns(
+    x: npt.ArrayLike, y: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if any(a.shape not in {(a.size,), (a.size, 1)} for a in (x, y)):
         raise ValueError(

@@ -23,9 +23,9 @@ def ask(whom: str, address: str, question: str, *, timeout: float, most: int) ->
         whom: What the server is called, for messages.
         address: URL of the server.
         question: Body of the request.
-        timeout: Seconds for all of it: to look up the name, to connect, to be answered
-            to the last byte.
-        most: Bytes that the answer may have, before and after it is decompressed.
+        timeout: Seconds for all of it: looking up the name, connecting, and reading the
+            answer to the last byte.
+        most: How many bytes the answer may have, before and after decompression.
 
     Returns:
         The answer's body, decompressed.
@@ -69,7 +69,7 @@ def _within(seconds: float, call: Callable[[], bytes]) -> bytes:
 def _opened(
     whom: str, address: str, question: str, timeout: float
 ) -> Iterator[requests.Response]:
-    """A response of which nothing but the headers is read; its errors are Python's."""
+    """A response whose body has yet to be read; its errors are Python's own."""
     import requests
     import urllib3
 
@@ -106,7 +106,7 @@ def _check_status(response: requests.Response, whom: str) -> None:
 
 
 def _blocks(raw: Any, end: float) -> Iterator[bytes]:
-    """The bytes of the body as they come, until it is too late."""
+    """The bytes of the body as they arrive, until time is up."""
     read = getattr(raw, "read1", raw.read)  # urllib3 1 waits for whole blocks.
     while block := read(_BLOCK, decode_content=False):
         if time.monotonic() > end:
@@ -139,7 +139,7 @@ def _decoded(
 
 
 def _unzipped(blocks: Iterator[bytes], whom: str) -> Iterator[bytes]:
-    """Decompresses, no more at a time than a block: a few bytes may say a lot."""
+    """Decompresses, at most a block at a time: a few bytes may expand to a lot."""
     unzip = zlib.decompressobj(wbits=31)
     try:
         for block in blocks:

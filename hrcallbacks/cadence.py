@@ -1,11 +1,15 @@
 """Which steps are recorded."""
 
+from __future__ import annotations
+
 import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import SupportsIndex
+
+from hrcallbacks.checks import positive_integer
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class every:  # Read as a function: record_freq=hr.every(10).
     Args:
         n: How many steps apart.
         start: The first step that is recorded; steps count from 1.
-        stop: The last step that may be; None for no end.
+        stop: The last step that may be recorded; None for no end.
 
     Raises:
         ValueError: If `n` or `start` is below 1, or `stop` below `start`.
@@ -32,17 +36,17 @@ class every:  # Read as a function: record_freq=hr.every(10).
     start: int = 1
     stop: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses what would never record."""
-        _check_count("n", self.n)
-        _check_count("start", self.start)
+        _settle(self, "n")
+        _settle(self, "start")
         if self.stop is not None and self.stop < self.start:
             raise ValueError(
                 f"Expected stop to be start={self.start} or more, or None. "
                 f"Received: stop={self.stop!r}."
             )
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> bool:
         """Whether this step is recorded."""
         inside = self.start <= step and (self.stop is None or step <= self.stop)
         return inside and (step - self.start) % self.n == 0
@@ -50,14 +54,14 @@ class every:  # Read as a function: record_freq=hr.every(10).
 
 @dataclass(frozen=True)
 class log_spaced:
-    """Steps at even distances on a logarithmic axis: many early ones, few later.
+    """Steps evenly spaced on a logarithmic axis: many early ones, few later.
 
-    A `record_freq` for `GradientRecorder`. It has no end: it needs not know how long
-    the run will be.
+    A `record_freq` for `GradientRecorder`. It has no end: it need not know how long the
+    run will be.
 
     Args:
-        per_decade: How many steps between 1 and 10, 10 and 100, and so on; less where
-            there are no more.
+        per_decade: How many steps between 1 and 10, 10 and 100, and so on; fewer if
+            there are not as many.
 
     Raises:
         ValueError: If `per_decade` is below 1.
@@ -70,13 +74,13 @@ class log_spaced:
 
     per_decade: int = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuses what would never record."""
-        _check_count("per_decade", self.per_decade)
+        _settle(self, "per_decade")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> bool:
         """Whether this step is recorded."""
-        # The exponent whose power rounds to this step, if there is one.
+        # The exponent whose power rounds to this step, if any.
         near = round(math.log10(step) * self.per_decade)
         return any(
             round(10 ** (k / self.per_decade)) == step
@@ -93,7 +97,8 @@ class at:
         steps: Numbers of steps, from 1.
 
     Raises:
-        ValueError: If there are none, or one is below 1.
+        TypeError: If `steps` is not a list.
+        ValueError: If it is empty, or one is not an int of 1 or more.
 
     Example:
         >>> freq = at([1, 2, 5, 100])
@@ -101,22 +106,21 @@ class at:
         [1, 2, 5, 100]
     """
 
-    def __init__(self, steps):
+    def __init__(self, steps: Iterable[SupportsIndex]) -> None:
         if not isinstance(steps, Iterable):
             raise TypeError(f"Expected steps: a list of ints. Received: {steps!r}.")
-        self.steps = frozenset(steps)
+        checked = [positive_integer(step, "each of the steps") for step in steps]
+        self.steps = frozenset(checked)
         if not self.steps:
             raise ValueError("Expected steps: at least one. Received: none.")
-        for step in self.steps:
-            _check_count("each of the steps", step)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> bool:
         """Whether this step is recorded."""
         return step in self.steps
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """As it is typed."""
-        return f"at({sorted(map(int, self.steps))})"
+        return f"at({sorted(self.steps)})"
 
 
 @dataclass(frozen=True)
@@ -128,15 +132,15 @@ class Cadence:
             n-th step of the run, or a `callable(step) -> bool`; steps count from 1.
     """
 
-    record_freq: Integral | int | str | Callable[[int], bool] = "epoch"
+    record_freq: SupportsIndex | str | Callable[[int], bool] = "epoch"
 
-    def __post_init__(self):
-        """Refuses what is no cadence, when the recorder is made."""
-        freq: Any = self.record_freq
+    def __post_init__(self) -> None:
+        """Refuses what is not a cadence, when the recorder is made."""
+        freq = self.record_freq
         if isinstance(freq, str) and freq == "epoch":
             return
         if isinstance(freq, type) or not callable(freq):
-            _check_int(freq)
+            object.__setattr__(self, "record_freq", _interval(freq))  # Frozen.
         elif not _takes_one_argument(freq):
             raise TypeError(
                 "Expected record_freq to be callable with a step's number, as in "
@@ -145,77 +149,78 @@ class Cadence:
             )
 
     @property
-    def per_epoch(self):
-        """Whether one record an epoch is made, of its last step."""
+    def per_epoch(self) -> bool:
+        """Whether only the last step of each epoch is recorded."""
         return self.record_freq == "epoch"
 
-    def wants(self, step, batch, batches):
+    def wants(self, step: int, batch: int, batches: int | None) -> bool:
         """Whether a step is to be recorded.
 
         Args:
             step: Number of the step in the run, from 1.
             batch: Number of the step in its epoch, from 1.
-            batches: How many steps the epoch has, or None where that is not known.
-                Each step may then be the epoch's last, and is wanted.
+            batches: How many steps the epoch has, or None if that is not known. Each
+                step may then be the epoch's last, and is wanted.
         """
-        if self.per_epoch:
-            return batches is None or batch == batches
-        if callable(self.record_freq):
-            return bool(self.record_freq(step))
-        return step % self.record_freq == 0
+        freq = self.record_freq
+        if isinstance(freq, int):
+            return step % freq == 0
+        if callable(freq):
+            return bool(freq(step))
+        return batches is None or batch == batches
 
-    def count(self, first, epochs, batches):
-        """How many records a fit will make, or None where that cannot be told.
+    def count(self, first: int, epochs: int, batches: int | None) -> int | None:
+        """How many records a fit will make, or None if that cannot be known.
 
         Args:
             first: Number of the fit's first step.
             epochs: How many epochs it has.
-            batches: How many steps an epoch has, or None where that is not known.
+            batches: How many steps an epoch has, or None if that is not known.
         """
         if self.per_epoch:
             return epochs
         if batches is None:
             return None
         last = first + epochs * batches - 1
-        if isinstance(self.record_freq, Integral):
-            n = int(self.record_freq)
-            return last // n - (first - 1) // n
-        # A function of the user's own may not like to be asked twice.
-        if isinstance(self.record_freq, every | log_spaced | at):
-            return sum(map(self.record_freq, range(first, last + 1)))
+        freq = self.record_freq
+        if isinstance(freq, int):
+            return last // freq - (first - 1) // freq
+        # A user's own function is not called twice for a step: it may keep count.
+        if isinstance(freq, every | log_spaced | at):
+            return sum(map(freq, range(first, last + 1)))
         return None
 
-    def describe(self):
-        """An int or a str that says which it is."""
-        freq: Any = self.record_freq
-        if isinstance(freq, Integral):
-            return int(freq)
+    def describe(self) -> int | str:
+        """The cadence as the recording's attributes have it."""
+        freq = self.record_freq
+        if isinstance(freq, int):
+            return freq
         known = isinstance(freq, str | every | log_spaced | at)
         return str(freq) if known else getattr(freq, "__qualname__", repr(freq))
 
 
-def _takes_one_argument(function):
+def _takes_one_argument(function: Callable[..., object]) -> bool:
     try:
         inspect.signature(function).bind(1)
     except TypeError:
         return False
-    except ValueError:  # Some built-in functions do not tell.
+    except ValueError:  # Some built-in functions have no signature.
         return True
     return True
 
 
-def _check_int(freq):
+def _interval(freq: object) -> int:
     if isinstance(freq, bool) or not isinstance(freq, Integral):
         raise _no_cadence(freq)
-    if freq < 1:
-        raise ValueError(
-            f"record_freq must be at least 1. Received: record_freq={freq!r}. Use "
-            "record_freq=1 for every step, record_freq='epoch' for the last step "
-            "of each epoch."
-        )
+    return positive_integer(
+        freq,
+        "record_freq",
+        hint="Use record_freq=1 for every step, record_freq='epoch' for the last step "
+        "of each epoch.",
+    )
 
 
-def _no_cadence(freq):
+def _no_cadence(freq: object) -> TypeError:
     return TypeError(
         "Expected record_freq='epoch', an int n (every n-th step, 1 for each), a "
         "callable(step) -> bool, or hr.every(n, start, stop), hr.log_spaced(n), "
@@ -223,8 +228,7 @@ def _no_cadence(freq):
     )
 
 
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(
-            f"Expected {name} to be an int, 1 or more. Received: {value!r}."
-        )
+def _settle(schedule: every | log_spaced, name: str) -> None:
+    """Makes a field of a schedule an int of 1 or more."""
+    value = positive_integer(getattr(schedule, name), name)
+    object.__setattr__(schedule, name, value)  # Frozen.

@@ -1,13 +1,17 @@
 """A look at a recording from the shell: `hrcallbacks show | plot | table`.
 
-What can be typed, and what becomes of errors. `--help` waits for no other import.
+What can be typed, and how errors are reported. Nothing else is imported for `--help`.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import hrcallbacks
 from hrcallbacks import commands
@@ -28,7 +32,7 @@ examples:
   hrcallbacks show run.zarr
   hrcallbacks show run.zarr | less
 
-Of a run that goes on, it shows what was flushed to the disk until now.
+Of a run that is still training, it shows what was flushed to the disk so far.
 """
 _PLOT = """\
 examples:
@@ -50,15 +54,19 @@ the columns of the published tables: epoch, metrics, loss, w^1_1, g^1_1, ...
 """
 
 
-def main(arguments=None):
+if TYPE_CHECKING:
+    _Parts: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: What stands behind the program's name; None: `sys.argv`'s.
+        arguments: What follows the program's name; None for those of `sys.argv`.
 
     Returns:
-        The exit status: 0; 2 for an error, which standard error names; 130 after
-        Ctrl-C; 141 where the reader of standard output went away, as SIGPIPE gives.
+        The exit status: 0; 2 for an error, which is named on standard error; 130 after
+        Ctrl-C; 141 if the reader of standard output went away, as after SIGPIPE.
     """
     try:
         try:
@@ -66,14 +74,14 @@ def main(arguments=None):
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Python would flush again when it ends, and complain.
+        # Python would flush again when it exits, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         return 130
 
 
-def _run(parser, arguments):
+def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     options = parser.parse_args(arguments)
     if options.run is None:
         parser.print_help(sys.stderr)
@@ -82,7 +90,7 @@ def _run(parser, arguments):
         options.run(options)
     except BrokenPipeError:
         raise
-    except Exception as error:  # A person reads this, who wrote none of the code.
+    except Exception as error:  # Its reader has not seen the code.
         if options.traceback:
             raise
         say(f"hrcallbacks: error: {_in_shell_words(error)}", file=sys.stderr)
@@ -90,17 +98,17 @@ def _run(parser, arguments):
     return 0
 
 
-def _in_shell_words(error):
+def _in_shell_words(error: Exception) -> str:
     expected = isinstance(error, ValueError | OSError | ImportError | MemoryError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"
-    # What Python says names arguments; here they are options.
+    # Messages name Python's arguments; here they are options.
     text = re.sub(r"\b(layout|names|variables)=(?=['[])", r"--\1 ", text)
     text = re.sub(r"hr\.plot\.(\w+)\([^()]*\)", r"--what \1", text)
     text = text.replace("biases=True", "--biases")
     return text if expected else f"{text} (--traceback shows where)"
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hrcallbacks",
         description="Looks at recordings of training gradients and weights.",
@@ -118,7 +126,9 @@ def _parser():
     return parser
 
 
-def _add(parts, run, about, epilog):
+def _add(
+    parts: _Parts, run: Callable[[argparse.Namespace], None], about: str, epilog: str
+) -> argparse.ArgumentParser:
     part = parts.add_parser(
         run.__name__,
         help=about,
@@ -137,11 +147,11 @@ def _add(parts, run, about, epilog):
     return part
 
 
-def _add_show(parts):
+def _add_show(parts: _Parts) -> None:
     _add(parts, commands.show, "what was recorded, and what is wrong with it", _SHOW)
 
 
-def _add_plot(parts):
+def _add_plot(parts: _Parts) -> None:
     plot = _add(parts, commands.plot, "draw a recording into a file", _PLOT)
     plot.add_argument(
         "--what",
@@ -183,7 +193,7 @@ def _add_plot(parts):
     )
 
 
-def _add_table(parts):
+def _add_table(parts: _Parts) -> None:
     table = _add(parts, commands.table, "every weight and gradient as a table", _TABLE)
     table.add_argument(
         "--format",

@@ -1,7 +1,9 @@
-"""What the shell's commands do: `show`, `plot` and `table`, by the name typed.
+"""The shell's commands: `show`, `plot` and `table`.
 
 Each takes the parsed options, and imports what it needs when it runs. None needs Keras.
 """
+
+from __future__ import annotations
 
 import contextlib
 import difflib
@@ -9,14 +11,21 @@ import inspect
 import shutil
 import sys
 import textwrap
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hrcallbacks.terminal import Terminal, say
 
-_SUFFIXES = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
+if TYPE_CHECKING:
+    from hrcallbacks.recording import Recording
+
+_Format = Literal["csv", "latex", "markdown"]
+_SUFFIXES: dict[str, _Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
-def _opened(path):
+def _opened(path: str) -> Recording:
     from hrcallbacks.recording import open_recording
 
     try:
@@ -34,7 +43,7 @@ def _opened(path):
     return recording
 
 
-def _nearby(path):
+def _nearby(path: str) -> str:
     folder = Path(path).parent
     found = sorted(str(p.parent) for p in folder.glob("*/zarr.json"))
     if not found:
@@ -42,12 +51,12 @@ def _nearby(path):
     return f"There {'are' if len(found) > 1 else 'is'}: {', '.join(found[:10])}"
 
 
-def show(options):
+def show(options: Namespace) -> None:
     """Prints what was recorded, and the diagnosis."""
     from hrcallbacks.summary import head_text, summary_text
 
     recording = _opened(options.recording)
-    # Where nobody looks, so that grep finds it, paths stay whole.
+    # Piped, paths stay whole, so that grep finds them.
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(options.recording)
     say(head_text(recording, width=columns or 80))
@@ -56,11 +65,12 @@ def show(options):
     say(f"\nDiagnosis\n{recording.diagnose()!r}")
 
 
-def plot(options):
+def plot(options: Namespace) -> None:
     """Draws a picture into a file, or lists what there is."""
-    from hrcallbacks.plot import Plots
+    from hrcallbacks import plot
 
-    drawings = {n: m for n, m in vars(Plots).items() if not n.startswith("_")}
+    names = [name for name in vars(plot.Plots) if not name.startswith("_")]
+    drawings = {name: getattr(plot, name) for name in names}
     if options.what == "":
         say(_listed(drawings))
         return
@@ -80,14 +90,14 @@ def plot(options):
     for name in given.keys() - inspect.signature(drawings[options.what]).parameters:
         raise ValueError(f"--what {options.what} takes no --{name}.")
     moves = options.what == "network_animation"
-    output = options.output or Path(f"{options.what}.{'gif' if moves else 'png'}")
+    output: Path = options.output or Path(f"{options.what}.{'gif' if moves else 'png'}")
     output = (_animatable if moves else _writable)(output)
     recording = _opened(options.recording)
     _draw(getattr(recording.plot, options.what), given, options.theme, output)
     say(f"Wrote {output}")
 
 
-def _listed(drawings):
+def _listed(drawings: Mapping[str, Callable[..., Any]]) -> str:
     indent = max(map(len, drawings)) + 4
     return "\n".join(
         textwrap.fill(
@@ -100,14 +110,19 @@ def _listed(drawings):
     )
 
 
-def _animatable(path):
+def _animatable(path: Path) -> Path:
     from hrcallbacks.plot.animation import check_ending
 
     check_ending(_writable(path))
     return path
 
 
-def _draw(drawing, given, theme, output):
+def _draw(
+    drawing: Callable[..., Any],
+    given: Mapping[str, Any],
+    theme: Literal["light", "dark", "transparent"] | None,
+    output: Path,
+) -> None:
     from hrcallbacks.plot import save_animation, style
 
     plt = style.pyplot()
@@ -121,12 +136,12 @@ def _draw(drawing, given, theme, output):
         first.figure.savefig(output, dpi=150)
 
 
-def table(options):
+def table(options: Namespace) -> None:
     """Writes every weight and gradient as text."""
     from hrcallbacks.typeset import page_layout, write_table
 
     suffix = _writable(options.output).suffix if options.output else ""
-    form = options.format or _SUFFIXES.get(suffix, "csv")
+    form: _Format = options.format or _SUFFIXES.get(suffix, "csv")
     if options.standalone and form != "latex":
         raise ValueError(f"--standalone is for --format latex, not {form}.")
     frame = _opened(options.recording).to_frame(
@@ -141,8 +156,8 @@ def table(options):
         write_table(frame, file, form=form, standalone=options.standalone)
 
 
-def _writable(path):
-    """A path to write to, before anything is read that takes long."""
+def _writable(path: Path) -> Path:
+    """A path, once it can be written to: checked before anything slow is read."""
     if path.is_dir():
         raise IsADirectoryError(f"-o {path}: expected a file; this is a folder.")
     if not path.parent.is_dir():
@@ -154,9 +169,9 @@ def _writable(path):
 
 
 @contextlib.contextmanager
-def _file(path):
+def _file(path: Path | None) -> Iterator[TextIO | Terminal]:
     if path is None:
-        # A file has every character, as what is read back has to be equal.
+        # A file gets every character, so that what is read back is equal.
         yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         return
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -1,36 +1,50 @@
-"""Recordings in the formats of others: xarray, Parquet."""
+"""Recordings in other formats: xarray, Parquet."""
+
+from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hrcallbacks import tables
+from hrcallbacks.optional import optional
 from hrcallbacks.progress import progress
 
-# Rows of a Parquet row group, and about what is in memory at a time.
+if TYPE_CHECKING:
+    import xarray as xr
+    from xarray.backends import BackendArray
+
+    from hrcallbacks.recording import Recording
+
+# Rows of a Parquet row group, and about as many as are in memory at a time.
 _ROWS = 1_000_000
 
 
-def to_xarray(recording, stored):
+def to_xarray(
+    recording: Recording, stored: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> xr.Dataset:
     """A recording as an `xarray.Dataset`; see `Recording.to_xarray`.
 
     Args:
-        recording: A `Recording`.
-        stored: Its arrays: dict from (quantity, reduction) to a mapping.
+        recording: The recording.
+        stored: Its arrays, in memory or on disk, by quantity and reduction, then path.
     """
-    try:
+    with optional("xarray", extra="xarray"):
         import xarray as xr
         from xarray.core import indexing
-    except ImportError as error:
-        raise _missing("xarray", error) from error
 
-    def variable(quantity, reduction, path, array):
+    def variable(
+        quantity: str, reduction: str, path: str, array: Any
+    ) -> tuple[str, xr.Variable]:
         name = f"{quantity}:{path}"
         name = name if reduction == "raw" else f"{name}:{reduction}"
         of = path if reduction == "raw" else f"{path}:{reduction}"
         axes = [f"{of}:axis_{n}" for n in range(array.ndim - 1)]
         data = array
-        if not isinstance(array, np.ndarray):  # On disk: read what is asked for.
+        if not isinstance(array, np.ndarray):  # On disk, to be read when indexed.
             data = indexing.LazilyIndexedArray(_lazy(array))
         attributes = {"path": path, "quantity": quantity, "reduction": reduction}
         return name, xr.Variable(("record", *axes), data, attributes)
@@ -52,14 +66,14 @@ def to_xarray(recording, stored):
     return xr.Dataset(variables, coordinates, attributes)
 
 
-def _lazy(array):
+def _lazy(array: Any) -> BackendArray:
     from xarray.backends import BackendArray
     from xarray.core import indexing
 
     class OnDisk(BackendArray):
         shape, dtype = array.shape, array.dtype
 
-        def __getitem__(self, key):
+        def __getitem__(self, key: Any) -> Any:
             return indexing.explicit_indexing_adapter(
                 key, self.shape, indexing.IndexingSupport.BASIC, array.__getitem__
             )
@@ -67,19 +81,19 @@ def _lazy(array):
     return OnDisk()
 
 
-def to_parquet(recording, path, paths):
+def to_parquet(
+    recording: Recording, path: str | os.PathLike[str], paths: Sequence[str]
+) -> None:
     """Writes the tidy table of a recording; see `Recording.to_parquet`.
 
     Args:
-        recording: A `Recording`.
+        recording: The recording.
         path: The file to write.
-        paths: The variables' paths to take.
+        paths: Paths of the variables to take.
     """
-    try:
+    with optional("PyArrow", extra="parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as error:
-        raise _missing("parquet", error) from error
 
     shapes = dict(recording.attributes["variables"])
     size = sum(math.prod(shapes[p]) for p in paths)
@@ -99,10 +113,3 @@ def to_parquet(recording, path, paths):
         bar.close()
         if writer is not None:
             writer.close()
-
-
-def _missing(extra, error):
-    return ImportError(
-        f"This needs {extra if extra == 'xarray' else 'PyArrow'} ({error}). Install it "
-        f'with: pip install "hrcallbacks[{extra}]".'
-    )

@@ -1,36 +1,43 @@
-"""What a recording may take in memory: checked before training, with what would fit."""
+"""How much memory a recording may take: checked before it, saying what would fit."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from numbers import Integral
 
+from hrcallbacks.checks import positive_integer
 
-def checked_limit(max_bytes):
+
+def checked_limit(max_bytes: object) -> int:
     """The limit, if it is one.
 
     Raises:
-        ValueError: If it is no int, or below 1.
+        ValueError: If it is not an int, or below 1.
     """
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes < 1:
-        raise ValueError(
-            "Expected max_bytes: an int, such as 2 * 1024**3 for 2 GiB. "
-            f"Received: {max_bytes!r}."
-        )
-    return max_bytes
+    return positive_integer(
+        max_bytes, "max_bytes", hint="Such as 2 * 1024**3 for 2 GiB."
+    )
 
 
-def too_large(*, held, record_bytes, count, variables, record_freq, max_bytes):
-    """The error for records that memory has no room for: says what would fit.
+def too_large(
+    *,
+    held: int,
+    record_bytes: int,
+    count: int,
+    variables: int,
+    record_freq: object,
+    max_bytes: int,
+) -> ValueError:
+    """The error for records that do not fit into memory; it says what would.
 
     Args:
-        held: How many records it holds already.
-        record_bytes: Size of a record.
-        count: How many records will come.
-        variables: Of how many variables.
+        held: How many records are held already.
+        record_bytes: Size of a record, in bytes.
+        count: How many records are to come.
+        variables: How many variables are recorded.
         record_freq: The recorder's.
         max_bytes: The limit.
-
-    Returns:
-        A `ValueError`.
     """
     size = record_bytes
     total = size * (held + count)
@@ -46,18 +53,18 @@ def too_large(*, held, record_bytes, count, variables, record_freq, max_bytes):
     )
 
 
-def _norms(numbers, max_bytes):
+def _norms(numbers: int, max_bytes: int) -> Iterator[str]:
     if 8 * numbers <= max_bytes:
         size = _bytes(8 * numbers)
         yield f"gradients='norm', weights='norm' ({size}, plus the index)"
 
 
-def _larger_freq(freq, count, room):
+def _larger_freq(freq: object, count: int, room: int) -> Iterator[str]:
     if isinstance(freq, Integral) and room > 0:
         yield f"record_freq={int(freq) * count // (room + 1) + 1} or more"
 
 
-def _bytes(size):
+def _bytes(size: int) -> str:
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
     power = min(int(math.log2(max(size, 1)) // 10), len(units) - 1)
     return f"{size / 1024**power:.3g} {units[power]}"

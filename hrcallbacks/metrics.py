@@ -1,5 +1,9 @@
 """The `output` column of the published tables, as a Keras metric."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 
@@ -7,8 +11,8 @@ import keras
 class MeanOutput(keras.metrics.Mean):
     """Mean of the model's output over the samples of an epoch.
 
-    The column `output` of the published tables. As with every Keras metric, the
-    outputs are those of the forward pass of each training step, so before its update.
+    The column `output` of the published tables. As with every Keras metric, the outputs
+    are those of each training step's forward pass, before its update.
 
     Args:
         name: Key in the logs and in `Recording.index`.
@@ -21,13 +25,14 @@ class MeanOutput(keras.metrics.Mean):
         2.0
     """
 
-    def __init__(self, name="output", dtype=None):
+    def __init__(self, name: str = "output", dtype: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    # Mean takes values alone; a metric of `compile` is called with targets and outputs.
+    # Mean takes only values; a metric of `compile` is called with targets and outputs.
+    # Tensors of any backend.
     def update_state(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, y_true, y_pred, sample_weight=None
-    ):
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Adds one batch of outputs.
 
         Args:

@@ -1,26 +1,39 @@
-"""How far long work has come, on standard error.
+"""Progress bars for long operations, on standard error.
 
-Quiet where standard error is no terminal, and for what takes less than a second. tqdm
-is imported when it is used.
+Nothing is shown if standard error is not a terminal, or if it takes less than a second.
+tqdm is imported when it is used.
 """
+
+from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _TICK = 0.5  # Seconds.
 
 
-def progress(items=None, *, of, unit="it", total=None):
+def progress(
+    items: Iterable[Any] | None = None,
+    *,
+    of: str,
+    unit: str = "it",
+    total: int | None = None,
+) -> tqdm:
     """A tqdm bar.
 
     Args:
-        items: What to go through, or None to call `update(n)` by hand.
-        of: What is being done: what stands before the bar.
-        unit: What is counted.
-        total: How many there are, if `items` does not say.
+        items: What to iterate over, or None to call `update(n)` by hand.
+        of: What is being done: the text before the bar.
+        unit: What is counted, in the singular.
+        total: How many there are, if `items` has no length.
 
     Returns:
-        A `tqdm.tqdm`: iterable, and a context manager.
+        A bar: iterable, and a context manager.
 
     Example:
         >>> list(progress("abc", of="Reading", unit="letter"))
@@ -28,7 +41,7 @@ def progress(items=None, *, of, unit="it", total=None):
     """
     from tqdm import tqdm
 
-    # disable=None: unless it is a terminal.
+    # disable=None: unless standard error is a terminal.
     return tqdm(
         items,
         desc=of,
@@ -42,8 +55,8 @@ def progress(items=None, *, of, unit="it", total=None):
 
 
 @contextlib.contextmanager
-def elapsed(of):
-    """Shows how long a block has taken, where nobody knows how long it will.
+def elapsed(of: str) -> Iterator[None]:
+    """Shows how long a block has taken so far, if it cannot be known how long it will.
 
     Args:
         of: What is being done.
@@ -70,6 +83,6 @@ def elapsed(of):
                 clock.join()
 
 
-def _tick(bar, ended):
+def _tick(bar: tqdm, ended: threading.Event) -> None:
     while not ended.wait(_TICK):
         bar.update(0)

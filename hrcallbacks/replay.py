@@ -1,10 +1,13 @@
-"""Proof: the recorded gradients, given to the same optimizer, make the weights."""
+"""Proof: the recorded gradients, given to the same optimizer, give the weights."""
+
+from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,10 +15,15 @@ import pandas as pd
 from hrcallbacks.progress import progress
 from hrcallbacks.revive import revive
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from hrcallbacks.recording import Recording
+
 
 @dataclass(frozen=True)
 class Replay:
-    """How far recorded weights lie from those that an optimizer makes.
+    """How far recorded weights are from those that a replayed optimizer makes.
 
     Attributes:
         max_error: Largest absolute difference of a weight, over all variables and
@@ -27,51 +35,53 @@ class Replay:
     max_error: float
     errors: pd.DataFrame
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """The largest error, and where it is."""
         text = (
             f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
         )
-        if not self.max_error:  # At no place.
+        if not self.max_error:  # So there is no place to name.
             return f"{text}>"
         path = self.errors.max().idxmax()
         step = self.errors[path].idxmax()
         return f"{text} at step {step} in {path}>"
 
 
-def replay(recording, *, custom_objects: Mapping[str, Any] | None = None) -> Replay:
+def replay(
+    recording: Recording, *, custom_objects: Mapping[str, Any] | None = None
+) -> Replay:
     """Runs the optimizer of a recording over its gradients again.
 
-    From the weights before the first record, each record's gradients go to an
-    optimizer made with `from_config` of the one that trained; accumulation, clipping,
-    weight decay, moving averages, constraints, schedules and all. Learning rates that
-    a callback changed are followed.
+    Starting from the weights before the first record, each record's gradients are
+    applied by an optimizer made with `from_config` of the one that trained, with
+    accumulation, clipping, weight decay, moving averages, constraints, schedules and
+    all. Learning rates that a callback changed are followed.
 
-    Classes of the user's own (optimizers, schedules, constraints) are found if they are
-    loaded, by the module and the name that they had in training, registered with Keras
-    or not. Nothing is imported, and no function called, because a recording names it.
-
-    Args:
-        recording: A `Recording` of every step (`record_freq=1`), with gradients and
-            weights of all the variables that its optimizers update.
-        custom_objects: Classes and functions by name, for those that are not found:
-            `{"Lion2": Lion2}`.
+    Your own classes (optimizers, schedules, constraints) are found if they are loaded,
+    by the module and the name that they had in training, registered with Keras or not.
+    Nothing is imported, and no function called, because a recording names it.
 
     A sparse gradient (an `Embedding` on TensorFlow) is recorded as the sum over its
     repeated rows. Keras' adaptive optimizers square those rows before they sum them, so
     there a replay differs from training by more than float noise; a warning says so.
-    What `optimizer.exclude_from_weight_decay` was given is in no config either.
+    Nor does a config hold what `optimizer.exclude_from_weight_decay` was given.
+
+    Args:
+        recording: A recording of every step (`record_freq=1`), with gradients and
+            weights of all the variables that its optimizers update.
+        custom_objects: Classes and functions by name, for those that are not found:
+            `{"Lion2": Lion2}`.
 
     Returns:
-        A `Replay`. Its `max_error` is float noise if what was recorded is what
+        The difference. Its `max_error` is float noise if what was recorded is what
         trained the model.
 
     Raises:
-        TypeError: If `custom_objects` is no dict.
+        TypeError: If `custom_objects` is not a dict.
         ValueError: If the recording does not hold what a replay needs, or a class or
-            function of the user's own is not found; the message says what is missing.
+            function of your own is not found; the message says what is missing.
     """
-    errors = []
+    errors: list[dict[str, float]] = []
     with progress(of="Replaying", unit="record", total=len(recording)) as bar:
         for part in _parts(recording):
             _warn_of_sparse(part)
@@ -80,12 +90,19 @@ def replay(recording, *, custom_objects: Mapping[str, Any] | None = None) -> Rep
     return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
 
 
-def _warn_of_sparse(part):
-    exact = all(o["class_name"] == "SGD" for o in part["optimizers"].values())
-    if part["sparse"] and not exact:
+class _Part(NamedTuple):
+    """A fit, as `Recording.fits` has it, and the numbers of its records."""
+
+    fit: Mapping[str, Any]
+    records: range
+
+
+def _warn_of_sparse(part: _Part) -> None:
+    exact = all(o["class_name"] == "SGD" for o in part.fit["optimizers"].values())
+    if part.fit["sparse"] and not exact:
         warnings.warn(
-            f"The gradients of {part['sparse']} were sparse, and are recorded as the "
-            "sums over repeated rows. Keras' adaptive optimizers square the rows "
+            f"The gradients of {part.fit['sparse']} were sparse, and are recorded as "
+            "the sums over repeated rows. Keras' adaptive optimizers square the rows "
             "before they sum them: where a batch repeats a row, this replay lies off "
             "by that, though what was recorded is right.",
             UserWarning,
@@ -93,18 +110,18 @@ def _warn_of_sparse(part):
         )
 
 
-def _parts(recording):
-    """The fits of a recording, each with its range of records."""
+def _parts(recording: Recording) -> Iterator[_Part]:
+    """The fits of a recording that can be replayed, each with its records."""
     if not len(recording):
         raise ValueError("The recording is empty: there is nothing to replay.")
     fits = [f for f in recording.fits if f["first"] < len(recording)]
     ends = [f["first"] for f in fits[1:]] + [len(recording)]
     for fit, end in zip(fits, ends, strict=True):
         _check(recording, fit)
-        yield fit | {"records": range(fit["first"], end)}
+        yield _Part(fit, range(fit["first"], end))
 
 
-def _check(recording, fit):
+def _check(recording: Recording, fit: Mapping[str, Any]) -> None:
     if recording.attributes["record_freq"] != 1:
         raise ValueError(
             "A replay needs every step. This recording was made with record_freq="
@@ -136,37 +153,43 @@ def _check(recording, fit):
             )
 
 
-def _replay_part(recording, part, bar, custom_objects):
-    import keras
-
-    variables = {
-        path: _variable(keras, path, value, *part["variables"][path], custom_objects)
-        for path, value in part["weights"].items()
-    }
+def _replay_part(
+    recording: Recording,
+    part: _Part,
+    bar: tqdm,
+    custom_objects: Mapping[str, Any] | None,
+) -> list[dict[str, float]]:
+    fit = part.fit
+    variables: dict[str, Any] = {}
+    for path, value in fit["weights"].items():
+        dtype, constraint = fit["variables"][path]
+        variables[path] = _variable(path, value, dtype, constraint, custom_objects)
     optimizers = {
-        name: _optimizer(keras, spec, variables, part["run_eagerly"], custom_objects)
-        for name, spec in part["optimizers"].items()
+        name: _optimizer(spec, variables, fit["run_eagerly"], custom_objects)
+        for name, spec in fit["optimizers"].items()
     }
     _warn_of_others(recording, part)
-    errors = []
-    with _no_grad(keras):
-        for record in part["records"]:
-            before = _errors(keras, recording, record, variables)
+    is_before = recording.attributes["weights_at"] == "before"
+    errors: list[dict[str, float]] = []
+    with _no_grad():
+        for record in part.records:
+            if is_before:
+                errors.append(_errors(recording, record, variables))
             for name, optimizer in optimizers.items():
-                _apply(recording, record, name, optimizer, part, variables)
-            after = _errors(keras, recording, record, variables)
-            is_before = recording.attributes["weights_at"] == "before"
-            errors.append(before if is_before else after)
+                spec = fit["optimizers"][name]
+                _apply(recording, record, name, optimizer, spec, variables)
+            if not is_before:
+                errors.append(_errors(recording, record, variables))
             bar.update()
     return errors
 
 
-def _warn_of_others(recording, part):
-    updated = {p for o in part["optimizers"].values() for p in o["paths"]}
-    last = part["records"][-1]
+def _warn_of_others(recording: Recording, part: _Part) -> None:
+    updated = {p for o in part.fit["optimizers"].values() for p in o["paths"]}
+    last = part.records[-1]
     others = [
         path
-        for path, before in part["weights"].items()
+        for path, before in part.fit["weights"].items()
         if path not in updated
         and not np.array_equal(recording.weights[path][last], before, equal_nan=True)
     ]
@@ -179,7 +202,15 @@ def _warn_of_others(recording, part):
         )
 
 
-def _variable(keras, path, value, dtype, constraint, custom_objects):
+def _variable(
+    path: str,
+    value: np.ndarray,
+    dtype: str,
+    constraint: dict[str, Any] | None,
+    custom_objects: Mapping[str, Any] | None,
+) -> Any:
+    import keras
+
     *scopes, name = path.split("#")[0].split("/")
     with contextlib.ExitStack() as stack:
         for scope in scopes:  # So that the optimizer sees the path that it saw.
@@ -190,7 +221,14 @@ def _variable(keras, path, value, dtype, constraint, custom_objects):
     return variable
 
 
-def _optimizer(keras, spec, variables, run_eagerly, custom_objects):
+def _optimizer(
+    spec: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    run_eagerly: bool,
+    custom_objects: Mapping[str, Any] | None,
+) -> Any:
+    import keras
+
     optimizer = revive(spec["config"], custom_objects)
     # Recorded gradients are unscaled already.
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -198,7 +236,7 @@ def _optimizer(keras, spec, variables, run_eagerly, custom_objects):
     optimizer.loss_scale_factor = None
     own = [variables[path] for path in spec["paths"]]
     if spec["state"] is None and not run_eagerly:
-        _build_in_graph(keras, optimizer, own)
+        _build_in_graph(optimizer, own)
     if not optimizer.built:
         optimizer.build(own)
     if spec["state"] is not None:
@@ -207,32 +245,40 @@ def _optimizer(keras, spec, variables, run_eagerly, custom_objects):
     return optimizer
 
 
-def _build_in_graph(keras, optimizer, variables):
+def _build_in_graph(optimizer: Any, variables: Sequence[Any]) -> None:
     """Builds an optimizer as TensorFlow does in the first compiled step.
 
     What `build` assigns there is lost: `ScheduleFreeAdamW` starts from zeros that it
-    has, built eagerly, replaced by the weights.
+    would, if built eagerly, replace by the weights.
     """
+    import keras
+
     if keras.config.backend() != "tensorflow":
         return
     import tensorflow as tf
 
     @tf.function
-    def build():
+    def build() -> None:
         if not optimizer.built:
             optimizer.build(variables)
 
     build()
 
 
-def _apply(recording, record, name, optimizer, part, variables):
-    spec = part["optimizers"][name]
+def _apply(
+    recording: Recording,
+    record: int,
+    name: str,
+    optimizer: Any,
+    spec: Mapping[str, Any],
+    variables: Mapping[str, Any],
+) -> None:
     pairs = [
         (recording.gradients[path][record], variables[path])
         for path in spec["paths"]
         if recording.has_gradient[path].iloc[record]
     ]
-    if not pairs:  # Not called in this record.
+    if not pairs:  # It was not called in this step.
         return
     # A LossScaleOptimizer skips such a step.
     if spec["skips_nonfinite"] and not all(np.isfinite(g).all() for g, _ in pairs):
@@ -243,27 +289,32 @@ def _apply(recording, record, name, optimizer, part, variables):
     optimizer.apply(*map(list, zip(*_as_tensors(pairs), strict=True)))
 
 
-def _as_tensors(pairs):
+def _as_tensors(pairs: Iterable[tuple[np.ndarray, Any]]) -> list[tuple[Any, Any]]:
     import keras
 
     return [(keras.ops.convert_to_tensor(g, v.dtype), v) for g, v in pairs]
 
 
-def _errors(keras, recording, record, variables):
-    errors = {}
+def _errors(
+    recording: Recording, record: int, variables: Mapping[str, Any]
+) -> dict[str, float]:
+    import keras
+
+    errors: dict[str, float] = {}
     for path, variable in variables.items():
-        ours = keras.ops.convert_to_numpy(variable.value).astype(np.float64)
-        recorded = recording.weights[path][record].astype(np.float64)
+        ours = np.asarray(keras.ops.convert_to_numpy(variable.value), np.float64)
+        recorded = np.asarray(recording.weights[path][record], np.float64)
         same = np.isnan(ours) & np.isnan(recorded)
         difference = np.where(same, 0.0, np.abs(ours - recorded))
-        # One-sided NaN is no agreement.
-        errors[path] = np.max(
-            np.where(np.isnan(difference), np.inf, difference), initial=0.0
-        )
+        # A NaN on one side only is a difference.
+        apart = np.where(np.isnan(difference), np.inf, difference)
+        errors[path] = float(np.max(apart, initial=0.0))
     return errors
 
 
-def _no_grad(keras):
+def _no_grad() -> AbstractContextManager[Any]:
+    import keras
+
     if keras.config.backend() != "torch":
         return contextlib.nullcontext()
     import torch  # pyright: ignore[reportMissingImports]

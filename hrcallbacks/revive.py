@@ -1,7 +1,7 @@
-"""Keras objects made again from the configs of a recording, and nothing else run.
+"""Keras objects made from the configs of a recording, without running anything else.
 
-A store may come from anywhere. So only classes that this process already has are made,
-and only of the kinds that an optimizer or a constraint consists of; no module is
+A store may come from anywhere. So only classes that are already loaded are used, and
+only those of the kinds that an optimizer or a constraint consists of. No module is
 imported, no function called and no lambda loaded because a config names it.
 """
 
@@ -14,10 +14,10 @@ _PLAIN = ("__numpy__", "__tensor__", "__bytes__", "__slice__", "__ellipsis__")
 
 
 def revive(config: dict[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
-    """The object of a config as of `keras.saving.serialize_keras_object`.
+    """The object that `keras.saving.serialize_keras_object` made a config of.
 
     Args:
-        config: The config. It is left as it is, though Keras' `from_config` may change
+        config: The config. It is not changed, though Keras' `from_config` may change
             what it is given.
         custom_objects: Classes and functions by name, for what is not found.
 
@@ -25,9 +25,9 @@ def revive(config: dict[str, Any], custom_objects: Mapping[str, Any] | None) -> 
         An optimizer or a constraint.
 
     Raises:
-        TypeError: If `custom_objects` is no dict.
-        ValueError: If the config names what is not to be had, or its class cannot be
-            made from it.
+        TypeError: If `custom_objects` is not a dict.
+        ValueError: If the config names something that is not found, or its class cannot
+            be made from it.
     """
     import keras
 
@@ -42,7 +42,7 @@ def revive(config: dict[str, Any], custom_objects: Mapping[str, Any] | None) -> 
         return keras.saving.deserialize_keras_object(
             checked, custom_objects=found, safe_mode=True
         )
-    except Exception as error:  # Whatever a from_config of the user's own raises.
+    except Exception as error:  # Whatever a user's from_config raises.
         raise ValueError(
             f"The class {config['class_name']!r} cannot be made again from its "
             "config. Its from_config, or __init__, has to take what its get_config "
@@ -59,7 +59,7 @@ def _checked(config: Any, custom: Mapping[str, Any], found: dict[str, Any]) -> A
     copy = {key: _checked(value, custom, found) for key, value in config.items()}
     if not {"class_name", "config"} <= set(config) or config["class_name"] in _PLAIN:
         return copy
-    # Under a name of its own: two modules may each have a class called the same.
+    # Under a unique name: two modules may have classes of the same name.
     name = f"recorded>{config.get('module')}.{config['class_name']}.{len(found)}"
     found[name] = _named(config, custom)
     if config["class_name"] == "function":  # Keras looks these up by their config.
@@ -105,9 +105,9 @@ def _missing(kind: str, name: Any, config: dict[str, Any]) -> str:
 
 
 def _loaded_class(module: Any, name: Any) -> type | None:
-    """The class of that name, if it is one of an optimizer or of a part of one."""
+    """The class of that name, if an optimizer or a part of one has such a class."""
     classes = _classes()
-    # On PyTorch each of Keras' optimizers is a class of the backend's own.
+    # On PyTorch each of Keras' optimizers has a class of the backend.
     of_backend = str(module).startswith("keras.src.backend.")
     public = _public(f"{'keras.optimizers' if of_backend else module}.{name}")
     if any(cls is public for cls in classes):
@@ -128,7 +128,7 @@ def _public(name: str) -> Any:
 
 
 def _classes() -> list[type]:
-    """The classes that optimizers and constraints consist of, all that are loaded."""
+    """All loaded classes that optimizers and constraints consist of."""
     import keras
 
     classes: list[type] = [

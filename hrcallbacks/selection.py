@@ -1,15 +1,18 @@
 """Which variables are recorded."""
 
+from __future__ import annotations
+
 import difflib
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-# Names of so many variables fit into an error that is read.
+# With more names than this, an error is too long to be read.
 _MOST_NAMED = 20
 
 
-def unique_paths(variables):
-    """Names each variable by its path, and repeated paths apart.
+def unique_paths(variables: Iterable[Any]) -> list[str]:
+    """Names each variable by its path, and tells repeated paths apart.
 
     Keras lets two variables share a path (two layers given the same name). The
     second becomes `path#2`, the third `path#3`.
@@ -18,21 +21,21 @@ def unique_paths(variables):
         variables: Keras variables, in the model's order.
 
     Returns:
-        A list of distinct strings, one a variable.
+        Distinct names, one a variable.
     """
-    seen = {}
-    paths = []
+    seen: dict[str, int] = {}
+    paths: list[str] = []
     for variable in variables:
         count = seen[variable.path] = seen.get(variable.path, 0) + 1
         paths.append(variable.path if count == 1 else f"{variable.path}#{count}")
     return paths
 
 
-def matches(path, glob):
+def matches(path: str, glob: str) -> bool:
     """Whether a glob matches a path, or what follows one of the path's slashes.
 
-    A path begins with the model's name, which Keras counts up (`sequential_3`), so
-    `"hidden/*"` is to match `"sequential_3/hidden/kernel"`. `*` also matches `/`.
+    A path begins with the model's name, which Keras numbers (`sequential_3`), so
+    `"hidden/*"` must match `"sequential_3/hidden/kernel"`. `*` also matches `/`.
 
     Example:
         >>> matches("sequential_3/hidden/kernel", "hidden/*")
@@ -41,8 +44,8 @@ def matches(path, glob):
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in (glob, f"*/{glob}"))
 
 
-def check_pattern(variables):
-    """Refuses a `variables` argument that is no selection at all.
+def check_pattern(variables: object) -> None:
+    """Refuses a `variables` argument that is not a selection.
 
     Raises:
         TypeError: If it is not None, a glob, globs, or a callable.
@@ -67,9 +70,9 @@ def check_pattern(variables):
         )
 
 
-def _described(variables):
+def _described(variables: object) -> str:
     several = isinstance(variables, list | tuple | set)
-    items = variables if several else [variables]
+    items: Iterable[Any] = variables if several else [variables]
     if paths := [v.path for v in items if hasattr(v, "path")]:
         return f"Keras variables. Use their paths: variables={paths}"
     kinds = sorted({type(v).__name__ for v in items})
@@ -77,16 +80,19 @@ def _described(variables):
     return f"{variables!r:.200} ({type(variables).__name__}{of})"
 
 
-def select_variables(variables, trainable):
+def select_variables(
+    variables: str | Sequence[str] | Callable[[Any], bool] | None,
+    trainable: Sequence[Any],
+) -> dict[str, Any]:
     """Picks the trainable variables to record.
 
     Args:
         variables: None for all, a glob or list of globs on the variable's path (see
             `matches`), or a `callable(variable) -> bool`.
-        trainable: The model's trainable variables.
+        trainable: The model's trainable Keras variables.
 
     Returns:
-        A dict from path (see `unique_paths`) to variable, in the model's order.
+        The variables by path (see `unique_paths`), in the model's order.
 
     Raises:
         ValueError: If the model has no trainable variables, or a glob or the
@@ -117,7 +123,9 @@ def select_variables(variables, trainable):
     }
 
 
-def choose_paths(paths, variables):
+def choose_paths(
+    paths: Iterable[str], variables: str | Sequence[str] | None
+) -> list[str]:
     """Picks among recorded variables.
 
     Args:
@@ -125,10 +133,10 @@ def choose_paths(paths, variables):
         variables: None for all, or a glob or list of globs on the paths.
 
     Returns:
-        A list of paths, in their order.
+        The chosen paths, in their order.
 
     Raises:
-        TypeError: If `variables` is of another kind.
+        TypeError: If `variables` has the wrong type.
         ValueError: If nothing matches.
     """
     check_pattern(variables)
@@ -146,7 +154,7 @@ def choose_paths(paths, variables):
     return chosen
 
 
-def _nothing_matches(pattern, named):
+def _nothing_matches(pattern: object, named: Mapping[str, Any]) -> ValueError:
     what = getattr(pattern, "__qualname__", repr(pattern))
     few = list(named)[:_MOST_NAMED]
     more = f" and {len(named) - len(few)} more" if len(few) < len(named) else ""
@@ -157,9 +165,9 @@ def _nothing_matches(pattern, named):
     )
 
 
-def _close(pattern, paths):
-    """A glob that matches, as much like the one given as there is."""
-    globs = {}
+def _close(pattern: object, paths: Iterable[str]) -> str:
+    """The glob most like the one given that matches."""
+    globs: dict[str, str] = {}
     for path in paths:
         parts = path.split("/")
         for start in range(len(parts)):

@@ -1,24 +1,26 @@
-"""What a fit starts from: all that a replay needs beside the records."""
+"""What a fit starts from: all that a replay needs besides the records."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 
-def snapshot_weights(variables):
-    """Weights before the first step.
+def snapshot_weights(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Weights before the first step, by path.
 
     Args:
-        variables: Dict from path to Keras variable.
-
-    Returns:
-        Dict from path to array.
+        variables: Keras variables by path.
     """
     return {path: to_host(v) for path, v in variables.items()}
 
 
-def snapshot_variables(variables):
+def snapshot_variables(
+    variables: Mapping[str, Any],
+) -> dict[str, tuple[str, dict[str, Any] | None]]:
     """Dtype and constraint of variables, by path."""
     return {
         path: (
@@ -29,7 +31,7 @@ def snapshot_variables(variables):
     }
 
 
-def snapshot_state(optimizer):
+def snapshot_state(optimizer: Any) -> list[np.ndarray] | None:
     """An optimizer's variables before the first step; None before it is built."""
     optimizer = _updating(optimizer)
     return [to_host(v) for v in optimizer.variables] if optimizer.built else None
@@ -39,11 +41,11 @@ def describe(part: Any) -> dict[str, Any]:
     """Class and config of an optimizer or constraint; None for a config it lacks.
 
     Returns:
-        A dict as of `keras.saving.serialize_keras_object`.
+        What `keras.saving.serialize_keras_object` returns.
     """
     if part is None:
         return {"class_name": None, "config": None}
-    # One without get_config is trained with and recorded all the same.
+    # One without get_config can train and be recorded all the same.
     try:
         described: Any = keras.saving.serialize_keras_object(part)
         return described
@@ -51,7 +53,7 @@ def describe(part: Any) -> dict[str, Any]:
         return {"class_name": type(part).__name__, "config": None}
 
 
-def describe_replay(optimizer, state):
+def describe_replay(optimizer: Any, state: list[np.ndarray] | None) -> dict[str, Any]:
     """What a replay needs to know of an optimizer.
 
     Args:
@@ -59,7 +61,8 @@ def describe_replay(optimizer, state):
         state: Its variables before the first step, or None for a fresh one.
 
     Returns:
-        A dict, to which the paths of the variables that it updates have to be added.
+        `class_name`, `config`, `state`, `scheduled` and `skips_nonfinite`. The paths of
+        the variables that it updates have to be added.
     """
     described = describe(optimizer)
     inner = _updating(optimizer)
@@ -74,20 +77,20 @@ def describe_replay(optimizer, state):
     }
 
 
-def host_dtype(variable):
+def host_dtype(variable: Any) -> str:
     """The dtype of a variable's values in NumPy.
 
-    NumPy has no bfloat16; float32 holds each of its values.
+    NumPy has no bfloat16; float32 holds all of its values.
     """
     dtype = keras.backend.standardize_dtype(variable.dtype)
     return "float32" if dtype == "bfloat16" else dtype
 
 
-def to_host(value) -> np.ndarray:
+def to_host(value: Any) -> np.ndarray:
     """A tensor as a NumPy array."""
     return np.asarray(keras.ops.convert_to_numpy(value))
 
 
-def _updating(optimizer):
-    # A LossScaleOptimizer updates nothing by itself.
+def _updating(optimizer: Any) -> Any:
+    # A LossScaleOptimizer leaves the update to the optimizer inside.
     return getattr(optimizer, "inner_optimizer", optimizer)

@@ -7,13 +7,21 @@ target. `load_initial_weights` gives the weights that the published training sta
 from, and `load_published_table` what it made of them.
 """
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 COLUMNS = ["Lum", "BP-RP", "Teff"]
 _LOGARITHMS_OF = ["Lum", "Teff"]
@@ -22,7 +30,7 @@ _PUBLISHED_RATES = (0.1, 0.3)
 _SHAPES = {"w^1": (1, 6), "b^1": (6,), "w^2": (6, 1), "b^2": (1,)}
 
 
-def load_catalog(path=None):
+def load_catalog(path: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     """The bundled catalogue of 10,000 stars, or one from a CSV file.
 
     **The bundled stars are reconstructed, not observed.** The download behind the
@@ -35,12 +43,12 @@ def load_catalog(path=None):
 
     Args:
         path: A CSV file with columns `Lum`, `BP-RP` and `Teff`, such as
-            `download_catalog` writes; other columns are left out. None: the bundled
+            `download_catalog` writes; other columns are left out. None for the bundled
             reconstruction.
 
     Returns:
-        DataFrame of float64 columns `Lum` (solar luminosities), `BP-RP` (mag, NaN
-        where the file has a gap) and `Teff` (K), one row a star.
+        Float64 columns `Lum` (solar luminosities), `BP-RP` (mag, NaN where the file
+        has a gap) and `Teff` (K), one row a star.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -70,7 +78,9 @@ def load_catalog(path=None):
         ) from error
 
 
-def training_data(catalog=None, seed=1453):
+def training_data(
+    catalog: pd.DataFrame | None = None, seed: int | np.integer | None = 1453
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     r"""Input and target of the worked example's network.
 
     As in the assignment, $x = \frac{\log L - \min \log L}{\max \log L - \min \log L}$
@@ -78,9 +88,9 @@ def training_data(catalog=None, seed=1453):
     `np.random.permutation` give. NumPy's global random state is left alone.
 
     Args:
-        catalog: DataFrame with columns `Lum` (solar luminosities) and `Teff` (K).
-            None: `load_catalog()`.
-        seed: Seed of the permutation. None: the catalogue's own order.
+        catalog: A table with columns `Lum` (solar luminosities) and `Teff` (K). None
+            for `load_catalog()`.
+        seed: Seed of the permutation. None for the catalogue's own order.
 
     Returns:
         `(x, y)`, both float64 of shape `(N, 1)`: normalised log10 luminosity in
@@ -106,7 +116,7 @@ def training_data(catalog=None, seed=1453):
         )
     _require_rows(catalog, _LOGARITHMS_OF, "The catalog")
     log_l, log_t = (
-        np.log10(_positive(catalog[name], "The catalog")) for name in _LOGARITHMS_OF
+        np.log10(_positive(catalog, name, "The catalog")) for name in _LOGARITHMS_OF
     )
     span = log_l.max() - log_l.min()
     if span == 0:
@@ -123,7 +133,7 @@ def training_data(catalog=None, seed=1453):
     return x[:, np.newaxis], y[:, np.newaxis]
 
 
-def load_published_table(learning_rate):
+def load_published_table(learning_rate: float) -> pd.DataFrame:
     r"""One of the two published tables of weights and gradients.
 
     Row t holds output, loss and gradients before update t, and the weights after it.
@@ -133,7 +143,7 @@ def load_published_table(learning_rate):
         learning_rate: 0.1 or 0.3.
 
     Returns:
-        DataFrame of 10 rows and 27 columns: `epoch`, `output` (mean over the stars),
+        10 rows and 27 columns: `epoch`, `output` (mean over the stars),
         `loss`, and `w^1_1`, `g^1_1`, ... `w^2_6`, `g^2_6`, printed to 6 decimals.
 
     Raises:
@@ -190,11 +200,11 @@ def _published_rate(learning_rate: float, function: str) -> float:
     )
 
 
-def _bundled(name):
+def _bundled(name: str) -> Traversable:
     return resources.files("hrcallbacks") / "data" / name
 
 
-def _read_catalog(file, source):
+def _read_catalog(file: Path | Traversable, source: str) -> pd.DataFrame:
     try:
         with file.open("rb") as stream:
             catalog = pd.read_csv(stream)
@@ -204,67 +214,68 @@ def _read_catalog(file, source):
     return checked_stars(catalog, source)
 
 
-def checked_stars(catalog, source):
-    """The three columns of `catalog`, float64, once they are found to be stars.
+def checked_stars(catalog: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The three columns of a catalogue, float64, once they are found to be stars.
 
     Args:
-        catalog: DataFrame; columns other than `COLUMNS` are left out.
-        source: What the catalogue came from, the first words of an error.
+        catalog: The table; columns other than `COLUMNS` are left out.
+        source: Where the catalogue came from, the first words of an error.
 
     Returns:
-        DataFrame as of `load_catalog`.
+        A table like that of `load_catalog`.
 
     Raises:
         ValueError: If it lacks a column or has no rows, if a `Lum` or `Teff` is not
             positive and finite, or a `BP-RP` neither missing nor finite.
     """
     _require_rows(catalog, COLUMNS, source)
-    colour = _numbers(catalog["BP-RP"])
-    gap = catalog["BP-RP"].isna().to_numpy()
+    colour = _numbers(catalog, "BP-RP")
+    gap = np.asarray(catalog["BP-RP"].isna())
     _require(gap | np.isfinite(colour), "BP-RP", "neither empty nor finite", source)
     return pd.DataFrame(
         {
-            "Lum": _positive(catalog["Lum"], source),
+            "Lum": _positive(catalog, "Lum", source),
             "BP-RP": colour,
-            "Teff": _positive(catalog["Teff"], source),
+            "Teff": _positive(catalog, "Teff", source),
         }
     )
 
 
-def _require_rows(catalog, names, source):
-    require_columns(list(catalog), names, source)
+def _require_rows(catalog: pd.DataFrame, names: Sequence[str], source: str) -> None:
+    require_columns(catalog, names, source)
     if catalog.empty:
         raise ValueError(f"{source} has the columns {names} but no rows.")
 
 
-def require_columns(columns, names, source):
-    """Check that each of `names` is one of `columns`.
+def require_columns(columns: Iterable[str], names: Sequence[str], source: str) -> None:
+    """Refuses columns that lack one of `names`.
 
     Raises:
-        ValueError: If one is missing. Its first words are `source`.
+        ValueError: If one is missing; the message begins with `source`.
     """
+    columns = list(columns)
     missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(
             f"{source} lacks the columns {missing}. Expected: {names}. "
-            f"It has: {list(columns)}."
+            f"It has: {columns}."
         )
 
 
-def _positive(column, source):
-    values = _numbers(column)
+def _positive(catalog: pd.DataFrame, name: str, source: str) -> npt.NDArray[np.float64]:
+    values = _numbers(catalog, name)
     good = (values > 0) & np.isfinite(values)
-    _require(good, column.name, "not a positive finite number", source)
+    _require(good, name, "not a positive finite number", source)
     return values
 
 
-def _numbers(column):
+def _numbers(catalog: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     # Text becomes NaN, which the checks then report by row.
-    numbers = pd.Series(pd.to_numeric(column, errors="coerce"))
+    numbers = pd.Series(pd.to_numeric(catalog[name], errors="coerce"))
     return numbers.to_numpy(np.float64, na_value=np.nan)
 
 
-def _require(good, name, fault, source):
+def _require(good: npt.NDArray[np.bool_], name: str, fault: str, source: str) -> None:
     bad = np.flatnonzero(~good)
     if bad.size:
         raise ValueError(
@@ -273,7 +284,7 @@ def _require(good, name, fault, source):
         )
 
 
-def _is_close(number, rate):
+def _is_close(number: float, rate: float) -> bool:
     try:
         return math.isclose(number, rate, rel_tol=1e-6)
     except TypeError:

@@ -1,8 +1,7 @@
 """What a store may hold, whoever wrote it.
 
 Its attributes are JSON of a known form, its arrays hold numbers, and only the codecs
-that `zarr_store` writes decode them. Anything else is refused, with the place where it
-lies.
+that `zarr_store` writes decode them. Anything else is refused, and its place named.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import numpy as np
 
 from hrcallbacks.storage import EMPTY_INDEX
 
-# `zstd` is what Zarr takes where no other is named.
+# Zarr uses `zstd` if no other is named.
 CODECS = ("bytes", "blosc", "zstd", "crc32c")
 _NUMBERS = "biufc"  # Kinds of NumPy's dtypes.
 
@@ -49,7 +48,8 @@ _WHEN = _Leaf("'before' or 'after'", lambda v: v in ("before", "after"))
 _DTYPE = _Leaf("a type of numbers, such as 'float32'", _is_dtype)
 _OBJECT = _Leaf("an object", lambda v: isinstance(v, dict))
 
-# A list has items of one form, a tuple is a list of as many, `?` marks what may lack.
+# A list has items of one form, a tuple is a list of as many, `?` marks what may be
+# missing.
 _FORM = {
     "attributes": {
         "variables?": [(_TEXT, [_COUNT])],
@@ -108,7 +108,7 @@ def check_rows(array: Any, shape: tuple[int, ...], path: str) -> Any:
     """Refuses an array whose rows do not have the shape that its column says.
 
     Args:
-        array: What `check_array` gives.
+        array: What `check_array` returned.
         shape: Shape of a row.
         path: Where the store is, for the message.
 
@@ -134,7 +134,7 @@ def check_records(attributes: Any, path: str) -> int:
         path: Where the store is, for the message.
 
     Raises:
-        ValueError: If that is no number of records.
+        ValueError: If that is not a number of records.
     """
     records = attributes.get("records", 0)
     if not _COUNT.holds(records):
@@ -149,7 +149,7 @@ def check_index(arrays: list[Any], path: str) -> None:
     """Refuses an index without its columns, or with one that has no name.
 
     Args:
-        arrays: Its arrays, as of `check_array`.
+        arrays: Its arrays, as `check_array` returned them.
         path: Where the store is, for the message.
 
     Raises:
@@ -172,7 +172,7 @@ def check_index(arrays: list[Any], path: str) -> None:
 
 
 def check_array(array: Any, path: str) -> Any:
-    """Refuses an array that holds no numbers, or that other codecs are to decode.
+    """Refuses an array that holds no numbers, or that needs other codecs.
 
     Args:
         array: A `zarr.Array`, of which nothing has been read.
@@ -182,7 +182,7 @@ def check_array(array: Any, path: str) -> Any:
         The array.
 
     Raises:
-        ValueError: If it is no array of Zarr format 3 with numbers and our codecs.
+        ValueError: If it is not an array of Zarr format 3 with numbers and our codecs.
     """
     problem = _problem(array)
     if problem:
@@ -226,7 +226,7 @@ def _check(value: Any, form: Any, place: str) -> None:
         _check_items(value, form, place)
 
 
-def _check_items(value: Any, form: list | tuple, place: str) -> None:
+def _check_items(value: Any, form: list[Any] | tuple[Any, ...], place: str) -> None:
     if not isinstance(value, list):
         raise _Unexpected(place, "a list", value)
     if isinstance(form, list):
@@ -237,7 +237,7 @@ def _check_items(value: Any, form: list | tuple, place: str) -> None:
         _check(item, of, f"{place}[{number}]")
 
 
-def _check_fields(value: Any, form: dict | _Named, place: str) -> None:
+def _check_fields(value: Any, form: dict[str, Any] | _Named, place: str) -> None:
     if not isinstance(value, dict):
         raise _Unexpected(place, "an object", value)
     fields = dict.fromkeys(value, form.of) if isinstance(form, _Named) else form

@@ -1,12 +1,20 @@
-"""What a recording holds: a few lines on the whole, and a line a variable."""
+"""What a recording holds: a few lines on the whole, and a line for each variable."""
+
+from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from hrcallbacks.terminal import visible
 
-# The first of these that there is says how large a tensor is, or how it moves.
+if TYPE_CHECKING:
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
+
+# The first of these that was recorded says how large a tensor is, or how it moves.
 _SIZES = {
     "norm": "Frobenius norm",
     "abs_max": "largest magnitude",
@@ -18,19 +26,19 @@ _COLUMNS = {"min": "smallest", "max": "largest", "nonfinite": "NaN/Inf"}
 _SHORTEST_PATH = 20
 
 
-def summarize(recording, quantity):
+def summarize(recording: Recording, quantity: Quantity) -> pd.DataFrame:
     """Size of each variable's gradients or weights, over the records.
 
     Args:
-        recording: A `Recording` that is not empty.
-        quantity: `"gradients"` or `"weights"`.
+        recording: A recording that is not empty.
+        quantity: What to summarize.
 
     Returns:
-        DataFrame, a row for each path: `shape`; `records`, in how many it has one;
-        `first`, `last`, `min` and `max` of its size, NaN left out of the last two;
-        `nonfinite`, how many elements of all records are NaN or infinite, where that is
-        known. `attrs["size"]` says what the size is: the Frobenius norm, or what was
-        recorded in its place. Empty if that is none.
+        A row for each path: `shape`; `records`, how many have it; `first`, `last`,
+        `min` and `max` of its size, with NaN left out of the last two; `nonfinite`, how
+        many elements of all records are NaN or infinite, if that is known.
+        `attrs["size"]` says what the size is: the Frobenius norm, or what was recorded
+        in its place. Empty if nothing of the kind was.
     """
     size, numbers = _first_of(recording, quantity, _SIZES)
     if numbers is None:
@@ -53,23 +61,27 @@ def summarize(recording, quantity):
     return table
 
 
-def _first_of(recording, quantity, reductions):
+def _first_of(
+    recording: Recording, quantity: Quantity, reductions: Iterable[str]
+) -> tuple[str, pd.DataFrame | None]:
     for reduction in reductions:
         try:
             return reduction, recording.statistic(quantity, reduction)
-        except ValueError:  # Neither recorded nor to be made.
+        except ValueError:  # Neither recorded nor computable.
             continue
     return "", None
 
 
-def summary_text(recording, quantity, *, width=None):
-    """The table of `summarize`, to be read.
+def summary_text(
+    recording: Recording, quantity: Quantity, *, width: int | None = None
+) -> str:
+    """The table of `summarize` as text.
 
     Args:
-        recording: A `Recording` that is not empty.
-        quantity: `"gradients"` or `"weights"`.
-        width: Characters a line has; paths that are too long lose their beginning.
-            None: whatever it takes.
+        recording: A recording that is not empty.
+        quantity: What to summarize.
+        width: How many characters fit on a line; paths that are too long lose their
+            beginning. None for no limit.
     """
     table = summarize(recording, quantity)
     if table.empty:
@@ -87,22 +99,22 @@ def summary_text(recording, quantity, *, width=None):
     return f"{title}\n{text}"
 
 
-def _cut(path, longest):
+def _cut(path: str, longest: int) -> str:
     return path if len(path) <= longest else f"...{path[3 - longest :]}"
 
 
-def in_a_line(recording):
-    """What its `repr` says first."""
+def in_a_line(recording: Recording) -> str:
+    """The first thing that its `repr` says."""
     said, _, _ = repr(recording).partition("\n")
     return said.removeprefix("<Recording: ").removesuffix(">")
 
 
-def head_text(recording, *, width=80):
+def head_text(recording: Recording, *, width: int = 80) -> str:
     """What holds for the whole recording, in a few lines.
 
     Args:
-        recording: A `Recording` that is not empty.
-        width: Characters a line has.
+        recording: A recording that is not empty.
+        width: How many characters fit on a line.
     """
     lines = [in_a_line(recording)]
     if not recording.attributes["complete"] and not recording.attributes["fault"]:
@@ -120,7 +132,7 @@ def head_text(recording, *, width=80):
     )
 
 
-def _optimizers(recording):
+def _optimizers(recording: Recording) -> str:
     optimizers = recording.fits[-1]["optimizers"].values()
     names = " and ".join(str(o["class_name"]) for o in optimizers)
     rates = recording.index.filter(regex=r"^learning_rate")
@@ -128,11 +140,11 @@ def _optimizers(recording):
     return f"{names}, learning rate {' and '.join(said)}" if said else names
 
 
-def _loss(recording):
+def _loss(recording: Recording) -> str:
     loss = recording.index["loss"]
     return "no loss" if loss.isna().all() else f"loss {_first_to_last(loss)}"
 
 
-def _first_to_last(series):
+def _first_to_last(series: pd.Series) -> str:
     first, last = (f"{float(series.iloc[place]):.4g}" for place in (0, -1))
     return first if first == last else f"{first} to {last}"

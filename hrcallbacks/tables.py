@@ -1,24 +1,32 @@
 """Recordings as tables: wide, tidy, and with the symbols of the published tables."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from hrcallbacks.recording import Recording
+
 # Wider than anyone reads, and pandas takes long to lay it out.
 _MOST_COLUMNS = 20_000
 
+# Names a column, given the quantity ("weight" or "gradient") and an element's index.
+Name: TypeAlias = Callable[[str, tuple[int, ...]], str]
+# How the columns of each path are named.
+Naming: TypeAlias = Mapping[str, Name]
 
-def wide_table(recording, naming):
+
+def wide_table(recording: Recording, naming: Naming) -> pd.DataFrame:
     """One row a record: the index, then weight and gradient of each element in turn.
 
     Args:
-        recording: A `Recording`.
-        naming: Dict from path to a function that names a column, given the quantity
-            (`"weight"` or `"gradient"`) and the element's index, a tuple.
-
-    Returns:
-        A DataFrame.
+        recording: The recording.
+        naming: What names the columns of each path to take.
 
     Raises:
         ValueError: If it would have more than 20,000 columns.
@@ -41,18 +49,20 @@ def wide_table(recording, naming):
     return pd.concat([recording.index, elements], axis=1)
 
 
-def tidy_table(recording, paths, records=slice(None)):
+def tidy_table(
+    recording: Recording, paths: Sequence[str], records: slice = slice(None)
+) -> pd.DataFrame:
     """One row a record and element.
 
     Args:
-        recording: A `Recording`.
+        recording: The recording.
         paths: The paths to take.
-        records: The records to take, a slice.
+        records: The records to take.
 
     Returns:
-        A DataFrame with columns `step`, `epoch`, `path` (categorical), `element` (the
-        index into the flattened variable, from 0), `weight`, `gradient`, or the
-        one of these two that was recorded.
+        Columns `step`, `epoch`, `path` (categorical), `element` (the index into the
+        flattened variable, from 0), and `weight` and `gradient`, or whichever of these
+        two was recorded.
     """
     blocks = []
     index = recording.index[records]
@@ -61,8 +71,8 @@ def tidy_table(recording, paths, records=slice(None)):
         flat = {q: a.reshape(len(index), -1) for q, a in quantities.items()}
         size = next(iter(flat.values())).shape[1]
         block = {
-            "step": np.repeat(index["step"].to_numpy(), size),
-            "epoch": np.repeat(index["epoch"].to_numpy(), size),
+            "step": np.repeat(np.asarray(index["step"]), size),
+            "epoch": np.repeat(np.asarray(index["epoch"]), size),
             "path": pd.Categorical([path], categories=paths).repeat(len(index) * size),
             "element": np.tile(np.arange(size), len(index)),
         }
@@ -71,7 +81,7 @@ def tidy_table(recording, paths, records=slice(None)):
     return table.sort_values(["step", "path", "element"], ignore_index=True)
 
 
-def path_names(paths):
+def path_names(paths: Iterable[str]) -> Naming:
     """Names columns by path and index: `weight:hidden/kernel[0,2]`.
 
     Args:
@@ -81,8 +91,8 @@ def path_names(paths):
         A naming for `wide_table`.
     """
 
-    def of(path):
-        def name(quantity, element):
+    def of(path: str) -> Name:
+        def name(quantity: str, element: tuple[int, ...]) -> str:
             return f"{quantity}:{path}[{','.join(map(str, element))}]"
 
         return name
@@ -90,7 +100,9 @@ def path_names(paths):
     return {path: of(path) for path in paths}
 
 
-def symbol_names(recording, paths, *, biases=False):
+def symbol_names(
+    recording: Recording, paths: Iterable[str], *, biases: bool = False
+) -> Naming:
     """Names columns as the published tables do: `w^1_3`, `g^1_3`.
 
     The superscript counts the model's kernels (its variables of two or more axes),
@@ -98,8 +110,8 @@ def symbol_names(recording, paths, *, biases=False):
     from 1.
 
     Args:
-        recording: A `Recording`.
-        paths: The paths to take; those that are neither kernel nor, if asked for,
+        recording: The recording.
+        paths: The paths to take; those that are neither a kernel nor, if asked for, a
             bias, are left out.
         biases: Whether to add each kernel's bias, as `b^1_3` and its gradient
             `gb^1_3`.
@@ -114,16 +126,16 @@ def symbol_names(recording, paths, *, biases=False):
     kernels = [path for path, shape in shapes.items() if len(shape) >= 2]
     layer = {_parent(path): number for number, path in enumerate(kernels, start=1)}
 
-    def of(path, letters):
+    def of(path: str, letters: Mapping[str, str]) -> Name:
         shape = shapes[path]
 
-        def name(quantity, element):
+        def name(quantity: str, element: tuple[int, ...]) -> str:
             number = np.ravel_multi_index(element, shape) + 1
             return f"{letters[quantity]}^{layer[_parent(path)]}_{number}"
 
         return name
 
-    naming = {}
+    naming: dict[str, Name] = {}
     for path in paths:
         if path in kernels:
             naming[path] = of(path, {"weight": "w", "gradient": "g"})
@@ -137,11 +149,13 @@ def symbol_names(recording, paths, *, biases=False):
     return naming
 
 
-def _parent(path):
+def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _quantities(recording, path, records=slice(None)):
+def _quantities(
+    recording: Recording, path: str, records: slice = slice(None)
+) -> dict[str, np.ndarray]:
     both = {"weight": recording.weights, "gradient": recording.gradients}
     return {
         quantity: np.asarray(arrays[path][records])

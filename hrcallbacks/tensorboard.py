@@ -1,27 +1,32 @@
 """Recordings for TensorBoard, laid out as Keras' own callback does.
 
-What Keras' `TensorBoard(histogram_freq=1)` writes has the same tag here, the same
-subfolder and the same step, so that both show side by side:
+Whatever Keras' `TensorBoard(histogram_freq=1)` writes has the same tag, subfolder and
+step here, so that both show side by side:
 
 - `train`, and `validation` for metrics that begin with `val_`;
 - `epoch_<metric>` at the epoch, which counts from 0 there; `batch_<metric>` at the
   step, from 1;
 - `<path>/histogram` of a weight.
 
-Beside them there are, of each variable, `<path>/gradients/histogram`, and for each
-number that was recorded, or the norm where all was, `<path>/gradients/norm` and
-`<path>/weights/norm`. These and the histograms are at the epoch, from 0, where epochs
-are recorded (`record_freq="epoch"`), otherwise at the step. `batch_loss` is the loss of
+In addition each variable has `<path>/gradients/histogram`, and for each number that was
+recorded, or the norm of what was recorded raw, `<path>/gradients/norm` and
+`<path>/weights/norm`. These and the histograms are at the epoch, from 0, if epochs are
+recorded (`record_freq="epoch"`), otherwise at the step. `batch_loss` is the loss of
 that very batch, where Keras has a running mean. TensorFlow is not needed.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import time
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.event_file import (
     EventFile,
@@ -31,8 +36,11 @@ from hrcallbacks.event_file import (
 )
 from hrcallbacks.reductions import NAMED, RAW
 
+if TYPE_CHECKING:
+    from hrcallbacks.recording import Recording
+
 _FLUSH_SECONDS = 5.0
-_PLACES = ("step", "epoch", "batch", "call")  # Columns of the index: no metrics.
+_PLACES = ("step", "epoch", "batch", "call")  # The index has these besides metrics.
 _FINITE = "Finite elements. Those that are NaN or infinite are counted in `{}`."
 _MAGNITUDES = (
     "Magnitudes |x| of the finite elements; the bucket from 0 has the exact zeros. "
@@ -40,30 +48,34 @@ _MAGNITUDES = (
 )
 
 
-def to_tensorboard(recording, logdir):
-    """Writes a recording where TensorBoard finds it.
+# Quantity, reduction and path.
+Key: TypeAlias = tuple[str, str, str]
+
+
+def to_tensorboard(recording: Recording, logdir: str | os.PathLike[str]) -> None:
+    """Writes a recording for TensorBoard.
 
     Tags and steps are those of Keras' own `TensorBoard` callback: see
-    `hrcallbacks.tensorboard`. Histograms are made of raw gradients and weights. An
-    `hr.Histogram` knows magnitudes alone: what it counted is at
+    `hrcallbacks.tensorboard`. Histograms are made from raw gradients and weights. An
+    `hr.Histogram` knows only magnitudes: its counts are at
     `<path>/gradients/histogram_magnitudes`, over |x|, with exact zeros in a bucket
-    below its first edge. NaN and infinity lie in no bucket: how many there are is at
-    `<path>/gradients/nonfinite`, from the first record on that has some, and a warning
-    says so. Other reductions that make more than a number are not written.
+    below its first edge. NaN and infinity are in no bucket: their number is at
+    `<path>/gradients/nonfinite`, starting at the first record that has any, and a
+    warning says so. Other reductions to more than a number are not written.
 
     Args:
-        recording: A `Recording`, in memory or on disk; it is read record by record.
-        logdir: A folder on this machine, for `tensorboard --logdir`. What is there
-            stays: choose a new one for each recording. Beside that of Keras' callback,
-            as `logs/gradients` to `logs/keras`, both show at once.
+        recording: A recording, in memory or on disk; it is read record by record.
+        logdir: A folder on this machine, for `tensorboard --logdir`. What is there is
+            kept: choose a new one for each recording. To see both at once, put it next
+            to that of Keras' callback: `logs/gradients` and `logs/keras`.
 
     Raises:
         ImportError: If TensorBoard is not installed.
-        TypeError: If `logdir` is no path.
+        TypeError: If `logdir` is not a path.
         ValueError: If it is a URL, or the recording is empty.
         OSError: If it cannot be written.
     """
-    logdir = checked_logdir(logdir)
+    folder = checked_logdir(logdir)
     if not len(recording):
         raise ValueError(
             "The recording is empty: no step that it was to record was trained. There "
@@ -77,7 +89,7 @@ def to_tensorboard(recording, logdir):
         for name in names
         for path, rows in recording.arrays(quantity, name).items()
     }
-    with contextlib.closing(RunWriter(logdir, reductions, per_epoch=per_epoch)) as run:
+    with contextlib.closing(RunWriter(folder, reductions, per_epoch=per_epoch)) as run:
         for row, values in _records(recording, columns):
             run.add_record(row, values)
             if per_epoch:
@@ -92,12 +104,14 @@ def to_tensorboard(recording, logdir):
         )
 
 
-def _records(recording, columns):
+def _records(
+    recording: Recording, columns: Mapping[Key, Any]
+) -> Iterator[tuple[dict[str, Any], dict[Key, np.ndarray]]]:
     flags = recording.has_gradient
     for number, row in enumerate(recording.index.to_dict("records")):
         without = {path for path in flags if not flags[path].iloc[number]}
         values = {key: np.asarray(rows[number]) for key, rows in columns.items()}
-        # What was not there has NaN in a recording.
+        # A recording has NaN for what was not there.
         yield (
             row,
             {
@@ -109,17 +123,17 @@ def _records(recording, columns):
         )
 
 
-def _metrics(row):
+def _metrics(row: Mapping[str, Any]) -> dict[str, Any]:
     rates = tuple(name for name in row if name.startswith("learning_rate"))
     return {k: v for k, v in row.items() if k not in (*_PLACES, "loss", *rates)}
 
 
-def checked_logdir(logdir):
-    """A folder of this machine.
+def checked_logdir(logdir: str | os.PathLike[str]) -> Path:
+    """The folder, if it is one on this machine.
 
     Raises:
         ImportError: If TensorBoard is not installed.
-        TypeError: If it is no path.
+        TypeError: If it is not a path.
         ValueError: If it is a URL.
     """
     import_tensorboard()
@@ -140,11 +154,11 @@ class RunWriter:
     """Writes records as they come.
 
     Attributes:
-        nonfinite: Tags that count NaN and infinity, each with the step of the first
-            record in which there was some.
+        nonfinite: Tags that count NaN and infinity, each with the first step that had
+            any.
 
     Args:
-        logdir: A folder.
+        logdir: The folder to write to.
         reductions: What was recorded: `Recording.attributes["reductions"]`.
         per_epoch: Whether epochs are recorded.
 
@@ -152,8 +166,14 @@ class RunWriter:
         OSError: If it cannot be written.
     """
 
-    def __init__(self, logdir, reductions, *, per_epoch):
-        self.nonfinite = {}
+    def __init__(
+        self,
+        logdir: Path,
+        reductions: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        *,
+        per_epoch: bool,
+    ) -> None:
+        self.nonfinite: dict[str, int] = {}
         self._logdir = logdir
         self._edges = {
             (quantity, name): np.array(about["edges"])
@@ -165,12 +185,14 @@ class RunWriter:
         self._files = {"train": EventFile(logdir / "train")}
         self._flushed = time.monotonic()
 
-    def add_record(self, row, values):
+    def add_record(
+        self, row: Mapping[str, Any], values: Mapping[Key, np.ndarray]
+    ) -> None:
         """Writes a record.
 
         Args:
             row: Its row of `Recording.index`.
-            values: Dict from (quantity, reduction, path) to an array, of what is there.
+            values: What was recorded in it.
         """
         step = int(row["epoch"]) - 1 if self._per_epoch else int(row["step"])
         self._add_row(row, step)
@@ -180,7 +202,7 @@ class RunWriter:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
-    def _add_row(self, row, step):
+    def _add_row(self, row: Mapping[str, Any], step: int) -> None:
         for name, value in row.items():
             if name in _PLACES or np.ndim(value):
                 continue
@@ -189,7 +211,9 @@ class RunWriter:
             elif name.startswith("learning_rate"):
                 self._scalar(f"epoch_{name}", value, step)
 
-    def _add_value(self, key, value, step, others):
+    def _add_value(
+        self, key: Key, value: np.ndarray, step: int, others: Mapping[Key, np.ndarray]
+    ) -> None:
         quantity, name, path = key
         kind = f"{path}/{quantity}"
         if name == RAW:
@@ -199,12 +223,20 @@ class RunWriter:
             about = _MAGNITUDES.format(f"{kind}/nonfinite")
             self._histogram(f"{kind}/{name}_magnitudes", buckets, step, about)
             if (quantity, RAW, path) not in others:
-                self._count_nonfinite(quantity, path, value[-2:].sum(), step, others)
+                self._count_nonfinite(
+                    quantity, path, int(value[-2:].sum()), step, others
+                )
         elif np.ndim(value) == 0:
             self._scalar(f"{kind}/{name}", value, step)
 
-    def _add_raw(self, quantity, path, value, step, others):
-        value = np.asarray(value)
+    def _add_raw(
+        self,
+        quantity: str,
+        path: str,
+        value: np.ndarray,
+        step: int,
+        others: Mapping[Key, np.ndarray],
+    ) -> None:
         finite = value[np.isfinite(value)]
         kind = f"{path}/{quantity}"
         tag = f"{path if quantity == 'weights' else kind}/histogram"
@@ -212,21 +244,29 @@ class RunWriter:
         self._histogram(tag, buckets_of(finite), step, about)
         self._count_nonfinite(quantity, path, value.size - finite.size, step, others)
         if (quantity, "norm", path) not in others:
-            self._scalar(f"{kind}/norm", NAMED["norm"].on_host(value), step)
+            norm = np.asarray(NAMED["norm"].on_host(value))
+            self._scalar(f"{kind}/norm", norm, step)
 
-    def _count_nonfinite(self, quantity, path, count, step, others):
+    def _count_nonfinite(
+        self,
+        quantity: str,
+        path: str,
+        count: int,
+        step: int,
+        others: Mapping[Key, np.ndarray],
+    ) -> None:
         tag = f"{path}/{quantity}/nonfinite"
         if count:
             self.nonfinite.setdefault(tag, step)
         if tag in self.nonfinite and (quantity, "nonfinite", path) not in others:
             self._scalar(tag, count, step)
 
-    def add_epoch(self, epoch, logs):
+    def add_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Writes an epoch's logs.
 
         Args:
             epoch: Its number, from 1.
-            logs: Dict from name to number.
+            logs: Numbers by name; anything else is left out.
         """
         for name, value in logs.items():
             if np.ndim(value) == 0:
@@ -234,22 +274,24 @@ class RunWriter:
                 tag = f"epoch_{name.removeprefix('val_')}"
                 self._scalar(tag, value, int(epoch) - 1, folder)
 
-    def flush(self):
-        """Lets TensorBoard see what was written."""
+    def flush(self) -> None:
+        """Makes what was written visible to TensorBoard."""
         for file in self._files.values():
             file.flush()
         self._flushed = time.monotonic()
 
-    def close(self):
-        """Ends the files."""
+    def close(self) -> None:
+        """Closes the files."""
         for file in self._files.values():
             file.close()
 
-    def _scalar(self, tag, value, step, folder="train"):
+    def _scalar(
+        self, tag: str, value: npt.ArrayLike, step: int, folder: str = "train"
+    ) -> None:
         if folder not in self._files:
             self._files[folder] = EventFile(self._logdir / folder)
         self._files[folder].scalar(tag.replace(":", "_"), value, step)
 
-    def _histogram(self, tag, buckets, step, about):
+    def _histogram(self, tag: str, buckets: np.ndarray, step: int, about: str) -> None:
         file = self._files["train"]
         file.histogram(tag.replace(":", "_"), buckets, step, about=about)

@@ -1,7 +1,7 @@
-"""Text for a terminal, which obeys some of the characters that it is given.
+"""Text for a terminal, which obeys some of the characters that it is sent.
 
-What a recording holds may come from anyone: names with escape sequences could move the
-cursor, change what was printed before, or have text read from right to left.
+A recording may come from anyone: names with escape sequences could move the cursor,
+change what was printed before, or make text run from right to left.
 """
 
 import sys
@@ -13,7 +13,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
     Args:
         text: The text.
-        keep: Characters that stay as they are, such as line breaks of our own.
+        keep: Characters that stay as they are, such as our own line breaks.
 
     Example:
         >>> print(visible("dense\x1b[31m"))
@@ -29,17 +29,17 @@ def _escape(character: str) -> str:
 
 
 def say(text: object, *, file: TextIO | None = None) -> None:
-    """Prints lines, in which nothing but their breaks is obeyed by a terminal.
+    """Prints lines, of which a terminal obeys only the line breaks.
 
     Args:
         text: What to print.
-        file: Where; None: standard output.
+        file: Where to; None for standard output.
     """
     print(visible(str(text), keep="\n"), file=file or sys.stdout, flush=True)
 
 
 class Terminal:
-    """A file that writes to a terminal what it is given, as `say` does.
+    """A file that writes to a terminal as `say` does.
 
     Args:
         file: The terminal.
@@ -53,5 +53,5 @@ class Terminal:
         return self._file.write(visible(text, keep="\n"))
 
     def flush(self) -> None:
-        """Writes what waits."""
+        """Writes what is buffered."""
         self._file.flush()

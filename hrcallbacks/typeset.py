@@ -3,20 +3,24 @@
 LaTeX goes through pandas' Styler (Jinja2), Markdown through tabulate.
 """
 
+from __future__ import annotations
+
 import math
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
+from hrcallbacks.optional import optional
 from hrcallbacks.terminal import visible
 
 FORMATS = ("csv", "latex", "markdown")
 
 _SYMBOL = re.compile(r"^(w|g|b|gb)\^(\d+)_(\d+)$")
-# Characters in footnotesize, a third of an em between columns, on LaTeX's narrowest
-# usual line (345 pt, of `article`), and rows on its page.
+# How many characters in footnotesize, a third of an em between columns, fit on LaTeX's
+# narrowest usual line (345 pt, in `article`), and how many rows on its page.
 _LINE = 80
 _ROWS = 40
 # Each followed by a strut: room around superscripts and subscripts, and above numbers.
@@ -25,21 +29,29 @@ _RULES: Any = [
     {"selector": "midrule", "props": r":hline\rule{0pt}{2.4ex};"},
     {"selector": "bottomrule", "props": ":hline;"},
 ]
-# What Markdown, as GitHub and Pandoc read it, may take for something else than text.
+# What Markdown, as GitHub and Pandoc read it, may take for something other than text.
 _MARKS = re.compile(r"[\\`*_\[\]<>&$~^|]")
-# In LaTeX's oldest encoding these characters print as others; pandas leaves them.
+# In LaTeX's oldest encoding these print as other characters; pandas leaves them.
 _OTHERS = {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
 
 
-def page_layout(frame):
-    """The columns of a wide table with symbols that the published tables have.
+class Writable(Protocol):
+    """A file to which text can be written."""
+
+    def write(self, text: str, /) -> object:
+        """Writes text."""
+        ...
+
+
+def page_layout(frame: pd.DataFrame) -> pd.DataFrame:
+    """Those columns of a wide table with symbols that the published tables have too.
 
     Args:
-        frame: DataFrame of `Recording.to_frame(names="symbol")`.
+        frame: The result of `Recording.to_frame(names="symbol")`.
 
     Returns:
-        DataFrame of `epoch` (or `step`, where an epoch has several records), the
-        metrics, `loss`, and the elements. A learning rate stays if it changes.
+        The columns `epoch` (or `step`, if an epoch has several records), the metrics,
+        `loss`, and the elements. A learning rate is kept if it changes.
     """
     key = "epoch" if frame["epoch"].is_unique else "step"
     elements = [name for name in frame if _SYMBOL.match(name)]
@@ -48,29 +60,34 @@ def page_layout(frame):
         name
         for name in frame
         if name not in fixed
-        and not (name.startswith("learning_rate") and frame[name].nunique() <= 1)
+        and not (name.startswith("learning_rate") and frame.loc[:, name].nunique() <= 1)
     ]
-    return frame[[key, *others, "loss", *elements]]
+    return frame.loc[:, [key, *others, "loss", *elements]]
 
 
-def write_table(frame, file, *, form, standalone=False):
+def write_table(
+    frame: pd.DataFrame,
+    file: Writable,
+    *,
+    form: Literal["csv", "latex", "markdown"],
+    standalone: bool = False,
+) -> None:
     """Writes a table as text.
 
     Args:
-        frame: DataFrame whose first column says what a row is of; its index is left
+        frame: The table. Its first column says what a row is about; its index is left
             out.
-        file: A file that is open for text.
+        file: Where to write: a file open for text.
         form: `"csv"`: every digit and every name as it is, so that what is read back is
-            equal, floats in float64. A spreadsheet takes a name that begins with `=`
-            for a formula: have it read such columns as text. `"latex"`: `tabular`s
-            that need no package, as many side by side and below each other as the page
-            asks for, the first column repeated in each. `"markdown"`: a table as GitHub
-            and Pandoc read it. In print, names are shown as they are, and what does
-            not print as its escape.
-        standalone: Of LaTeX, whether to make it a document.
+            equal, with floats in float64. A spreadsheet takes a name that begins with
+            `=` for a formula: have it read such columns as text. `"latex"`: `tabular`s
+            that need no package, split to fit the page, the first column repeated in
+            each. `"markdown"`: a table as GitHub and Pandoc read it. In print,
+            characters that do not print are shown as escapes.
+        standalone: Whether LaTeX is written as a whole document.
 
-    Numbers for print have six decimals, as the published tables; a number that would
-    then be zero and is not, or is a million or more, is written with its exponent.
+    Printed numbers have six decimals, as in the published tables. A number that would
+    be rounded to zero, or is a million or more, is written with its exponent.
 
     Raises:
         ImportError: If Jinja2 (for LaTeX) or tabulate (for Markdown) is not installed.
@@ -86,7 +103,8 @@ def write_table(frame, file, *, form, standalone=False):
     """
     if form == "csv":
         floats = {n: "float64" for n in frame if frame[n].dtype.kind == "f"}
-        frame.astype(floats).to_csv(file, index=False, lineterminator="\n")
+        out: Any = file  # pandas' annotations ask for more than it uses.
+        frame.astype(floats).to_csv(out, index=False, lineterminator="\n")
         return
     frame = _printable(frame)
     if form == "latex":
@@ -96,7 +114,7 @@ def write_table(frame, file, *, form, standalone=False):
 
 
 def _printable(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table with line breaks and the like in its texts made visible."""
+    """The table with line breaks and the like in its texts made visible."""
     names = [visible(str(name)) for name in frame]
     columns = [
         frame[name]
@@ -109,7 +127,7 @@ def _printable(frame: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _latex(frame):
+def _latex(frame: pd.DataFrame) -> str:
     return (
         "{\\footnotesize\\setlength{\\tabcolsep}{3pt}\\setlength{\\parindent}{0pt}\n"
         + "\\par\\medskip\n".join(_tabular(block) for block in _blocks(frame))
@@ -117,7 +135,7 @@ def _latex(frame):
     )
 
 
-def _document(text):
+def _document(text: str) -> str:
     return (
         "\\documentclass{article}\n\\pagestyle{empty}\n"
         "\\setlength{\\topmargin}{-30pt}\\setlength{\\textheight}{640pt}\n"
@@ -126,7 +144,7 @@ def _document(text):
     )
 
 
-def _blocks(frame):
+def _blocks(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Parts of a table that fit on a line and on a page."""
     widths = [
         2 + max(len(name), *(len(_plain(v)) for v in frame[name])) for name in frame
@@ -143,23 +161,21 @@ def _blocks(frame):
             yield frame.iloc[start : start + _ROWS, group]
 
 
-def _tabular(block):
-    try:
+def _tabular(block: pd.DataFrame) -> str:
+    with optional("Jinja2", extra="tables"):
         from pandas.io.formats.style import Styler
-    except ImportError as error:
-        raise _missing("Jinja2", error) from error
     styler = Styler(block).hide(axis="index").set_table_styles(_RULES)
     styler.format(_latex_cell, escape="latex")
     styler.format_index(_latex_header, escape="latex", axis="columns")
     return styler.to_latex(column_format="".join(_sides(block)))
 
 
-def _latex_header(escaped):
+def _latex_header(escaped: str) -> str:
     name = escaped.replace(r"\textasciicircum ", "^").replace(r"\_", "_")
     return _math(name) if _SYMBOL.match(name) else _latex_cell(escaped)
 
 
-def _latex_cell(value):
+def _latex_cell(value: object) -> str:
     if isinstance(value, str):
         return "".join(_OTHERS.get(character, character) for character in value)
     text = _plain(value)
@@ -171,11 +187,9 @@ def _latex_cell(value):
     return text
 
 
-def _markdown(frame):
-    try:
+def _markdown(frame: pd.DataFrame) -> str:
+    with optional("tabulate", extra="tables"):
         import tabulate
-    except ImportError as error:
-        raise _missing("tabulate", error) from error
     headers = [_math(n) if _SYMBOL.match(n) else _markdown_text(n) for n in frame]
     rows = [
         [_markdown_text(v) if isinstance(v, str) else _plain(v) for v in row]
@@ -195,14 +209,14 @@ def _markdown(frame):
 
 
 def _markdown_text(text: str) -> str:
-    """Text of which nothing is emphasis, a link, a tag, code or mathematics."""
+    """Text in which nothing is taken for emphasis, a link, a tag, code or a formula."""
     return _MARKS.sub(r"\\\g<0>", text)
 
 
-def _math(name):
-    r"""`w^1_12` as `$w^1_{12}$`; what is no symbol stays."""
+def _math(name: str) -> str:
+    r"""`w^1_12` as `$w^1_{12}$`; anything else stays as it is."""
 
-    def braced(match):
+    def braced(match: re.Match[str]) -> str:
         letters, *numbers = match.groups()
         above, below = (n if len(n) == 1 else f"{{{n}}}" for n in numbers)
         return f"${letters}^{above}_{below}$"
@@ -210,21 +224,14 @@ def _math(name):
     return _SYMBOL.sub(braced, name)
 
 
-def _sides(frame):
+def _sides(frame: pd.DataFrame) -> list[Literal["l", "r"]]:
     return ["r" if frame[name].dtype.kind in "iuf" else "l" for name in frame]
 
 
-def _plain(value):
+def _plain(value: object) -> str:
     if not isinstance(value, float | np.floating):
         return str(value)
     text = f"{value:.6f}"
     if math.isfinite(value) and (abs(value) >= 1e6 or (value and not float(text))):
         return f"{value:.3e}"
     return text
-
-
-def _missing(what, error):
-    return ImportError(
-        f"This needs {what} ({error}). Install it with: "
-        'pip install "hrcallbacks[tables]".'
-    )

@@ -5,18 +5,23 @@ reads. astroquery words the question; it is imported only where the server has t
 asked. What the server answers is bounded: see `hrcallbacks.bounded_answer`.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import secrets
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 
 from hrcallbacks.bounded_answer import ask
+from hrcallbacks.checks import positive_integer
+from hrcallbacks.optional import optional
 from hrcallbacks.progress import elapsed
 from hrcallbacks.stars import COLUMNS, checked_stars, load_catalog, require_columns
 
@@ -27,42 +32,47 @@ _INSTEAD = (
 )
 
 
-# A star is some 70 bytes of XML, and what describes the table some 10,000.
+# A star takes some 70 bytes of XML, and the description of the table some 10,000.
 _BYTES, _BYTES_A_ROW = 4 * 1024**2, 512
 
 
 def download_catalog(
-    path="catalog.csv", *, rows=10_000, timeout=60, overwrite=False, server=None
-):
+    path: str | os.PathLike[str] = "catalog.csv",
+    *,
+    rows: SupportsIndex = 10_000,
+    timeout: float = 60,
+    overwrite: bool = False,
+    server: str | None = None,
+) -> pd.DataFrame:
     """Stars of Gaia DR2 from VizieR (I/345), kept in a CSV file.
 
     Sends the query of the assignment: `Lum`, `BP-RP` and `Teff` of the first stars
     with `Lum > 0` and `Teff > 0`. If the file exists, it is read and nothing is asked;
-    it appears only once it is whole. A download of today need not be the one that the
-    published tables were made from.
+    it appears only once it is complete. A download made today may differ from the one
+    behind the published tables.
 
     Args:
         path: The CSV file. Its directory must exist.
-        rows: How many stars to ask for. Not looked at where the file exists.
-        timeout: Seconds within which the server has to have answered, wholly.
+        rows: How many stars to ask for. Ignored if the file is read.
+        timeout: How many seconds the server has for its whole answer.
         overwrite: Download even if the file exists, and replace it.
-        server: Host name of a VizieR mirror. None: `astroquery.vizier.conf.server`.
+        server: Host name of a VizieR mirror. None for
+            `astroquery.vizier.conf.server`.
 
     Returns:
-        DataFrame as of `load_catalog(path)`.
+        The table that `load_catalog(path)` gives.
 
     Raises:
         ImportError: If astroquery is not installed.
         TimeoutError: If the server does not answer in time.
         ConnectionError: If it cannot be reached, breaks off or answers with an error.
-        ValueError: If its answer is not a whole table of such stars, an argument is
+        ValueError: If its answer is not a complete table of such stars, an argument is
             out of range, or the file that exists is not a catalogue.
-        OSError: If the file cannot be written. Where the directory does not allow it,
-            this is found before anything is downloaded.
+        OSError: If the file cannot be written. A directory that does not allow it is
+            found before anything is downloaded.
     """
     path = Path(path)
-    if not isinstance(rows, int | np.integer) or rows < 1:
-        raise ValueError(f"Expected rows: an int of 1 or more. Received: rows={rows!r}")
+    count = positive_integer(rows, "rows")
     if not timeout > 0:
         raise ValueError(f"Expected timeout: seconds > 0. Received: timeout={timeout}")
     if server is not None and "/" in server:
@@ -73,12 +83,12 @@ def download_catalog(
     if path.is_file() and not overwrite:
         return _kept(path)
     _require_writable(path)
-    _write_whole(path, _query_vizier(rows, timeout, server))
+    _write_whole(path, _query_vizier(count, timeout, server))
     # Read back, so that this call and the next one return the same numbers.
     return load_catalog(path)
 
 
-def _kept(path):
+def _kept(path: Path) -> pd.DataFrame:
     try:
         return load_catalog(path)
     except ValueError as error:
@@ -88,26 +98,26 @@ def _kept(path):
         ) from error
 
 
-def _query_vizier(rows, timeout, server):
-    try:
+def _query_vizier(rows: int, timeout: float, server: str | None) -> pd.DataFrame:
+    with optional(
+        "astroquery",
+        extra="stars",
+        needed_by="hr.download_catalog",
+        hint="hr.load_catalog(), the bundled reconstruction, needs neither it nor a "
+        "network.",
+    ):
         from astroquery.vizier import Vizier, conf
-    except ImportError as error:
-        raise ImportError(
-            f"hr.download_catalog needs astroquery ({error}). Install it with: "
-            'pip install "hrcallbacks[stars]". hr.load_catalog(), the bundled '
-            "reconstruction, needs neither it nor a network."
-        ) from error
 
-    server = server or conf.server
+    server = server or str(conf.server)
     vizier: Any = Vizier(
         columns=COLUMNS,
         column_filters={"Lum": " > 0", "Teff": " > 0"},
-        row_limit=int(rows),
+        row_limit=rows,
     )
     question = vizier.get_catalogs_async("I/345", get_query_payload=True)
     asked = f"VizieR at {server} (catalogue I/345)"
     address = f"https://{server}/viz-bin/votable"
-    most = _BYTES + _BYTES_A_ROW * int(rows)
+    most = _BYTES + _BYTES_A_ROW * rows
     try:
         with elapsed(f"Asking {asked} for {rows:,} stars"):
             answer = ask(asked, address, question, timeout=timeout, most=most)
@@ -123,12 +133,12 @@ def _query_vizier(rows, timeout, server):
         raise ValueError(f"{error} {_INSTEAD}") from error
 
 
-def _stars_of(answer, rows, source):
+def _stars_of(answer: bytes, rows: int, source: str) -> pd.DataFrame:
     table = _table_of(answer, source)
     require_columns(list(table), COLUMNS, source)
-    stars = table[COLUMNS]
+    stars = table.loc[:, COLUMNS]
     checked_stars(stars, source)
-    # Gaia DR2 has 77 million such stars: fewer than asked for is a part of an answer.
+    # Gaia DR2 has 77 million such stars: with fewer than asked for, some are missing.
     if len(stars) < rows:
         raise ValueError(f"{source} holds {len(stars)} of the rows={rows} asked for.")
     return stars
@@ -137,9 +147,9 @@ def _stars_of(answer, rows, source):
 def _table_of(answer: bytes, source: str) -> pd.DataFrame:
     """The first table of a VOTable that has rows.
 
-    The names of its fields and its numbers, written as text: all that VizieR sends.
-    What VOTables may have besides, such as data that is packed or lies elsewhere, may
-    be far larger than the answer.
+    Only the names of its fields and its numbers, written as text, are read: VizieR
+    sends nothing else. Whatever else VOTables may have, such as data that is packed or
+    stored elsewhere, may be far larger than the answer.
     """
     if not answer.startswith(b"<?xml"):
         raise ValueError(f"{source} is not a VOTable.")
@@ -154,7 +164,11 @@ def _table_of(answer: bytes, source: str) -> pd.DataFrame:
     raise ValueError(f"{source} holds no stars.")
 
 
-def _numbers(fields: list, cells: list, source: str) -> pd.DataFrame:
+def _numbers(
+    fields: Sequence[ElementTree.Element],
+    cells: Sequence[Sequence[str | None]],
+    source: str,
+) -> pd.DataFrame:
     if any(len(row) != len(fields) for row in cells):
         raise ValueError(
             f"{source} is broken off or damaged: it has {len(fields)} columns, and "
@@ -165,7 +179,7 @@ def _numbers(fields: list, cells: list, source: str) -> pd.DataFrame:
         {
             field.get("name"): np.array(
                 [_number(text) for text in column],
-                single.get(field.get("datatype"), np.float64),
+                single.get(field.get("datatype", ""), np.float64),
             )
             for field, column in zip(fields, zip(*cells, strict=True), strict=True)
         }
@@ -179,7 +193,7 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _require_writable(path):
+def _require_writable(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(
             f"Expected path: a CSV file to write. Received: the directory {str(path)!r}"
@@ -197,7 +211,7 @@ def _require_writable(path):
         ) from error
 
 
-def _write_whole(path, stars):
+def _write_whole(path: Path, stars: pd.DataFrame) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("x", encoding="utf-8", newline="") as file:

@@ -7,7 +7,7 @@ from hrcallbacks.cadence import Cadence
 
 @pytest.mark.parametrize("freq", [0, -3])
 def test_frequency_below_one_is_refused(freq):
-    with pytest.raises(ValueError, match=f"at least 1.*record_freq={freq}"):
+    with pytest.raises(ValueError, match=f"1 or more.*record_freq={freq}"):
         Cadence(freq)
 
 
@@ -17,6 +17,12 @@ def test_frequency_below_one_is_refused(freq):
 def test_other_frequencies_are_refused(freq):
     with pytest.raises(TypeError, match="Expected record_freq"):
         Cadence(freq)
+
+
+def test_schedules_take_numpy_integers_and_read_as_typed():
+    assert repr(hr.every(np.int64(3), start=np.int8(2))) == repr(hr.every(3, start=2))
+    assert repr(hr.log_spaced(np.int64(3))) == "log_spaced(per_decade=3)"
+    assert repr(hr.at(np.array([5, 1]))) == "at([1, 5])"
 
 
 @pytest.mark.parametrize("three", [3, np.int64(3)])
@@ -55,7 +61,7 @@ def test_at_takes_these_steps():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: hr.every(0), "n to be an int, 1 or more.*0"),
+        (lambda: hr.every(0), "n: an int, 1 or more.*n=0"),
         (lambda: hr.every(5, start=0), "start"),
         (lambda: hr.every(5, start=9, stop=8), "start=9.*stop=8"),
         (lambda: hr.log_spaced(0), "per_decade"),

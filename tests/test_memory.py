@@ -95,6 +95,10 @@ def test_where_the_length_is_unknown_the_recording_stops_there(tiny, line, freq)
     assert "max_bytes" in recording.attributes["fault"]
 
 
+def test_numpy_says_the_limit_too():
+    assert hr.GradientRecorder(max_bytes=np.int64(2**20)) is not None
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5, "2 GiB", True])
 def test_bad_limits_are_refused(size):
     with pytest.raises(ValueError, match="max_bytes: an int"):

@@ -52,6 +52,9 @@ LAYERS = [
     "stars",
     "terminal",
     "progress",
+    "optional",
+    "checks",
+    "arguments",
 ]
 PACKAGES = {
     "session": [
@@ -141,10 +144,17 @@ def modules_of(package):
 
 
 def imported_from(package, path):
-    """Modules directly in `package` that a file imports."""
+    """Modules directly in `package` that a file imports when it runs."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if not isinstance(node, ast.ImportFrom):
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or node in for_types:
             continue
         if node.module == package:
             found |= {alias.name for alias in node.names}

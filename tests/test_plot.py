@@ -32,10 +32,39 @@ def test_each_function_is_a_method_of_a_recording():
     plots = published(0.1).plot
     for function in FUNCTIONS:
         method = getattr(plots, function.__name__)
-        assert method.__doc__ == function.__doc__
-        expected = list(inspect.signature(function).parameters)[1:]
-        assert list(inspect.signature(method).parameters) == expected
+        assert f"`hr.plot.{function.__name__}`" in method.__doc__
         assert function.__name__ in repr(plots)
+
+
+def test_the_methods_are_the_functions_that_take_a_recording():
+    methods = {n: m for n, m in vars(hr.plot.Plots).items() if not n.startswith("_")}
+    assert set(methods) == {function.__name__ for function in FUNCTIONS}
+    assert all(inspect.isfunction(method) for method in methods.values())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_method_has_the_signature_of_its_function_but_for_the_recording(function):
+    signature = inspect.signature(function)
+    recording, *others = signature.parameters.values()
+    assert recording.name == "recording"
+    method = inspect.signature(getattr(published(0.1).plot, function.__name__))
+    assert method == signature.replace(parameters=others)
+    # Type checkers see through no wrapper.
+    assert not hasattr(getattr(hr.plot.Plots, function.__name__), "__wrapped__")
+    for parameter in others:
+        assert parameter.annotation is not parameter.empty
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_method_passes_each_of_its_arguments_on(monkeypatch, function):
+    recording, calls = published(0.1), []
+    monkeypatch.setattr(
+        f"hrcallbacks.plot.accessor.{function.__name__}",
+        lambda *args, **options: calls.append((args, options)),
+    )
+    options = {n: object() for n in list(inspect.signature(function).parameters)[1:]}
+    getattr(recording.plot, function.__name__)(**options)
+    assert calls == [((recording,), options)]
 
 
 def test_a_method_draws_what_the_function_does(figures):

@@ -65,7 +65,7 @@ def test_a_second_fit_counts_on_in_steps():
 
 def test_smoothing_draws_a_centred_mean_over_the_losses():
     losses = RNG.random(50)
-    ax = hr.plot.loss(recording_of(loss=losses), smooth=5)
+    ax = hr.plot.loss(recording_of(loss=losses), smooth=np.int64(5))
     raw, smooth = ax.lines
     np.testing.assert_array_equal(raw.get_ydata(), losses)
     assert smooth.get_ydata()[20] == pytest.approx(losses[18:23].mean())

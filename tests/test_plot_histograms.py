@@ -106,6 +106,12 @@ def test_one_record_of_one_unit_is_a_ridge():
     assert len(ax.lines) == 1
 
 
+def test_numpy_says_how_many_ridges_too():
+    raw = recording_of({"a/kernel": np.random.default_rng(0).normal(size=(9, 2, 2))})
+    (ax,) = hr.plot.histograms(raw, ridges=np.int64(4))
+    assert len(ax.lines) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -321,7 +321,7 @@ def test_arrays_are_found_by_variable_too(tiny, line):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({"record_freq": 0}, ValueError, "at least 1"),
+        ({"record_freq": 0}, ValueError, "an int, 1 or more"),
         ({"weights_at": "during"}, ValueError, "weights_at.*'during'"),
         ({"gradients": "norm1"}, ValueError, "gradients.*'raw'.*'norm1'"),
         ({"gradients": None, "weights": None}, ValueError, "nothing to record"),

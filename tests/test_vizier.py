@@ -507,7 +507,7 @@ def test_missing_astroquery_names_the_extra(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rows": 0}, "rows: an int of 1 or more. Received: rows=0"),
+        ({"rows": 0}, "rows: an int, 1 or more. Received: rows=0"),
         ({"rows": -1}, "Received: rows=-1"),
         ({"rows": 1e4}, "Received: rows=10000.0"),
         ({"timeout": 0}, "Received: timeout=0"),

@@ -1,8 +1,7 @@
 """What is wrong with a training run, in words: `recording.diagnose()`.
 
-`RULES` has the rules that look if nothing else is said, by name. Each is a frozen
-dataclass, whose fields are its thresholds: `DeadUnits(min_records=20)`. One of your own
-is a subclass of `Rule`.
+`RULES` has the default rules, by name. Each is a frozen dataclass, whose fields are its
+thresholds: `DeadUnits(min_records=20)`. To write your own, subclass `Rule`.
 
 Needs no Keras; a recording on disk is read in blocks.
 """

@@ -1,11 +1,13 @@
-"""Rules, put to a recording."""
+"""Rules, applied to a recording."""
+
+from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hrcallbacks.diagnose.findings import Findings
+from hrcallbacks.diagnose.findings import Finding, Findings
 from hrcallbacks.diagnose.gradient_rules import Exploding, Vanishing
 from hrcallbacks.diagnose.idle_rules import Frozen, SaturatedLayer, UntouchedRows
 from hrcallbacks.diagnose.outlier_rules import NotFinite, OneBatch
@@ -13,6 +15,9 @@ from hrcallbacks.diagnose.rules import CannotLook, Rule
 from hrcallbacks.diagnose.survey import Survey
 from hrcallbacks.diagnose.training_rules import LossRises, UpdateSize
 from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
+
+if TYPE_CHECKING:
+    from hrcallbacks.recording import Recording
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
@@ -35,27 +40,27 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 
 class Watch:
-    """Rules that follow a run while it goes on.
+    """Rules that follow a run while it is training.
 
-    Of a longer recording of the same run it reads only the records that are new.
+    Given a longer recording of the same run, it reads only the new records.
 
     Args:
         rules: As for `diagnose`.
 
     Raises:
-        TypeError: As of `diagnose`.
-        ValueError: As of `diagnose`.
+        TypeError: For the same reasons as `diagnose`.
+        ValueError: If there is no rule of such a name.
 
     Example:
         >>> Watch(["nan", DeadUnits(min_records=20)])
         <Watch for nan, dead_units>
     """
 
-    def __init__(self, rules=None):
+    def __init__(self, rules: str | Rule | Iterable[str | Rule] | None = None) -> None:
         self._rules = _chosen(rules)
-        self._survey = None
+        self._survey: Survey | None = None
 
-    def look(self, recording):
+    def look(self, recording: Recording) -> Findings:
         """The `Findings` in a recording; see `diagnose`."""
         if not len(recording):
             raise ValueError(
@@ -67,7 +72,9 @@ class Watch:
             self._survey = Survey(recording)
         else:
             self._survey.follow(recording)
-        found, looked, not_looked = [], [], {}
+        found: list[Finding] = []
+        looked: list[str] = []
+        not_looked: dict[str, str] = {}
         for rule in self._rules:
             try:
                 found += rule.look(self._survey)
@@ -77,32 +84,34 @@ class Watch:
         about = _about(recording)
         return Findings.of(found, looked=looked, not_looked=not_looked, about=about)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Names the rules."""
         return f"<Watch for {', '.join(rule.name for rule in self._rules)}>"
 
 
-def diagnose(recording, rules=None):
+def diagnose(
+    recording: Recording, rules: str | Rule | Iterable[str | Rule] | None = None
+) -> Findings:
     """What is wrong with a training run, found by rules.
 
     Args:
-        recording: A `Recording`, finished or not, in memory or on disk.
-        rules: None for all of `RULES`; the name of one, a `Rule`, or a list of these.
+        recording: A recording, finished or not, in memory or on disk.
+        rules: None for all of `RULES`; the name of one, a `Rule`, or several of these.
 
     Returns:
-        `Findings`: a DataFrame of one row a finding, the gravest first, that prints as
-        text, and says which rules looked, and which could not and why. Columns:
-        `rule`, `severity` (`"severe"`, `"warning"`, `"note"`), `path`, `unit` (from 1),
-        `step` (the first), `evidence` and `advice`.
+        A DataFrame with one row a finding, the most severe first. It prints as text,
+        and says which rules looked, and which could not and why. Columns: `rule`,
+        `severity` (`"severe"`, `"warning"`, `"note"`), `path`, `unit` (from 1), `step`
+        (the first), `evidence` and `advice`.
 
     Raises:
         ValueError: If the recording is empty, or there is no rule of such a name.
-        TypeError: If `rules` is of no such kind.
+        TypeError: If `rules` has the wrong type.
     """
     return Watch(rules).look(recording)
 
 
-def _chosen(rules):
+def _chosen(rules: str | Rule | Iterable[str | Rule] | None) -> list[Rule]:
     if rules is None:
         return list(RULES.values())
     single = isinstance(rules, str | Rule) or inspect.isclass(rules)
@@ -118,7 +127,7 @@ def _chosen(rules):
     return chosen
 
 
-def _rule(item):
+def _rule(item: object) -> Rule:
     if isinstance(item, str) and item in RULES:
         return RULES[item]
     if isinstance(item, str):
@@ -136,7 +145,7 @@ def _rule(item):
     return item
 
 
-def _about(recording):
+def _about(recording: Recording) -> str:
     steps = recording.index["step"]
     first, last = int(steps.iloc[0]), int(steps.iloc[-1])
     count = f"{len(recording):,} record{'s' if len(recording) > 1 else ''}"

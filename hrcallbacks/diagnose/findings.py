@@ -1,15 +1,19 @@
 """What a diagnosis found: a table, and the same in words."""
 
+from __future__ import annotations
+
 import html
 import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self, get_args
 
 import pandas as pd
 
 from hrcallbacks.terminal import visible
 
-SEVERITIES = ("severe", "warning", "note")
+Severity = Literal["severe", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 _WIDTH = 88
 _COLUMNS = {
     "rule": "object",
@@ -20,7 +24,7 @@ _COLUMNS = {
     "evidence": "object",
     "advice": "object",
 }
-# Of a rule so many findings are shown in words; the table has all.
+# How many findings of a rule are shown in words; the table has all.
 _MOST_SHOWN = 6
 _MOST_UNITS = 12
 
@@ -32,17 +36,17 @@ class Finding:
     Args:
         rule: The rule's name.
         severity: `"severe"`: this run, or a good part of the model, does not learn.
-            `"warning"`: something is likely to be wrong. `"note"`: worth knowing, and
+            `"warning"`: something is likely to be wrong. `"note"`: worth knowing, but
             seen in good runs too.
         evidence: The numbers, in words.
         advice: What to try.
-        path: Path of the variable; None if it is about the run as a whole.
+        path: Path of the variable; None for the run as a whole.
         unit: Number of the unit in its layer, from 1, as in the symbols `w^1_3`.
         step: The first step at which it was seen.
     """
 
     rule: str
-    severity: str
+    severity: Severity
     evidence: str
     advice: str
     path: str | None = None
@@ -53,24 +57,42 @@ class Finding:
 class Findings(pd.DataFrame):
     """The findings of a diagnosis: a DataFrame that prints as text.
 
-    One row a finding, the gravest first; columns `rule`, `severity` (`"severe"`,
-    `"warning"` or `"note"`), `path` (None: the whole run), `unit` (from 1; missing
-    where it is about no single unit), `step` (the first), `evidence` (the numbers) and
-    `advice` (what to try). Whatever is taken of it, `findings[findings.unit == 3]`, is
-    an ordinary DataFrame; `to_frame()` is all of it as one.
+    One row a finding, the most severe first; columns `rule`, `severity` (`"severe"`,
+    `"warning"` or `"note"`), `path` (None: the whole run), `unit` (from 1; missing if
+    it is not about a single unit), `step` (the first), `evidence` (the numbers) and
+    `advice` (what to try). Any selection, such as `findings[findings.unit == 3]`, is an
+    ordinary DataFrame; `to_frame()` is all of it as one.
 
     Attributes:
         looked: Names of the rules that looked.
-        not_looked: Dict from the names of those that could not, to why.
+        not_looked: Why the others could not, by name.
         about: What was looked at, in words.
     """
+
+    looked: list[str]
+    not_looked: dict[str, str]
+    about: str
 
     # Pandas keeps these on the object and makes no columns of them.
     _metadata = ["looked", "not_looked", "about"]  # noqa: RUF012
 
     @classmethod
-    def of(cls, findings, *, looked, not_looked, about):
-        """A table of `Finding`s, sorted by severity; otherwise in the order given."""
+    def of(
+        cls,
+        findings: Iterable[Finding],
+        *,
+        looked: Iterable[str],
+        not_looked: Mapping[str, str],
+        about: str,
+    ) -> Self:
+        """A table of findings, sorted by severity; otherwise in the order given.
+
+        Args:
+            findings: The findings.
+            looked: Names of the rules that looked.
+            not_looked: Why the others could not, by name.
+            about: What was looked at, in words.
+        """
         ranked = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
         columns = {
             name: pd.array([getattr(f, name) for f in ranked], dtype=dtype)
@@ -78,21 +100,21 @@ class Findings(pd.DataFrame):
             else pd.Series([getattr(f, name) for f in ranked], dtype=dtype)
             for name, dtype in _COLUMNS.items()
         }
-        made: Any = cls(columns)
+        made = cls(columns)
         made.looked = list(looked)
         made.not_looked = dict(not_looked)
         made.about = about
         return made
 
     @property
-    def _constructor(self):
+    def _constructor(self) -> type[pd.DataFrame]:
         return pd.DataFrame
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """The same as an ordinary DataFrame."""
         return pd.DataFrame(self)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """The findings in words."""
         lines = [f"<Findings: {self._summary()}; {self.about}>"]
         title = ""
@@ -105,7 +127,7 @@ class Findings(pd.DataFrame):
 
     __str__ = __repr__
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """The table, for a notebook, and who looked."""
         table = ""
         if len(self):
@@ -115,7 +137,7 @@ class Findings(pd.DataFrame):
         title = f"{self._summary()}; {self.about}"
         return f"<p><b>Findings</b>: {html.escape(title)}</p>{table}{notes}"
 
-    def _summary(self):
+    def _summary(self) -> str:
         there = self["severity"].tolist()
         counts = [(there.count(severity), severity) for severity in SEVERITIES]
         said = ", ".join(f"{count} {severity}" for count, severity in counts if count)
@@ -123,19 +145,19 @@ class Findings(pd.DataFrame):
             return said
         return "nothing found" if self.looked else "no rule could look"
 
-    def _groups(self):
+    def _groups(self) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
         columns = [self[name] for name in ("severity", "rule", "advice")]
         keys = [*zip(*columns, strict=True)]
         rows = self.to_frame()
         for key in dict.fromkeys(keys):
-            yield key, rows[[k == key for k in keys]]
+            yield key, rows.loc[[k == key for k in keys]]
 
-    def _who_looked(self):
+    def _who_looked(self) -> list[str]:
         lines = ["Units count from 1."] if len(self["unit"].dropna()) else []
         lines.append(f"Looked: {', '.join(self.looked) or 'none'}.")
         if self.not_looked:
             lines.append("Could not look:")
-            reasons: dict[str, list] = {}
+            reasons: dict[str, list[str]] = {}
             for name, why in self.not_looked.items():
                 reasons.setdefault(why, []).append(name)
             lines += [f"  {', '.join(names)}: {why}" for why, names in reasons.items()]
@@ -144,9 +166,9 @@ class Findings(pd.DataFrame):
         ]
 
 
-def _described(found):
-    """One line for all rows that differ in their unit and step alone."""
-    groups: dict[tuple, dict] = {}
+def _described(found: pd.DataFrame) -> list[str]:
+    """One line for all rows that differ only in their unit and step."""
+    groups: dict[tuple[str | None, str], dict[Any, list[int]]] = {}
     columns = [found[name].tolist() for name in ("path", "evidence", "step", "unit")]
     for path, evidence, step, unit in zip(*columns, strict=True):
         steps = groups.setdefault((path, evidence), {})
@@ -160,7 +182,7 @@ def _described(found):
     return lines
 
 
-def _line(path, evidence, steps):
+def _line(path: str | None, evidence: str, steps: Mapping[Any, list[int]]) -> str:
     if not steps:
         where = path
     else:
@@ -169,7 +191,7 @@ def _line(path, evidence, steps):
     return f"{where}: {evidence}." if where else f"{evidence[0].upper()}{evidence[1:]}."
 
 
-def _units(units, step):
+def _units(units: list[int], step: Any) -> str:
     shown = ", ".join(map(str, units[:_MOST_UNITS]))
     more = len(units) - _MOST_UNITS
     since = "" if step is pd.NA else f" (from step {step:,})"
@@ -177,7 +199,7 @@ def _units(units, step):
     return f"{word} {shown}{f' and {more} more' if more > 0 else ''}{since}"
 
 
-def _wrapped(text, indent):
+def _wrapped(text: str, indent: str) -> str:
     return textwrap.fill(
         text,
         _WIDTH,

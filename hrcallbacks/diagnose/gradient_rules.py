@@ -1,27 +1,34 @@
 """Rules about the size of gradients: vanishing, exploding."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+if TYPE_CHECKING:
+    from hrcallbacks.diagnose.findings import Finding
+    from hrcallbacks.diagnose.survey import Survey
 
 
 @dataclass(frozen=True)
 class Vanishing(Rule):
     """Layers whose gradient is far smaller than that of the layers behind them.
 
-    Compared is the root mean square of a kernel's gradient with the largest among
-    the kernels that come later in the model. It vanishes on its way to the model's
-    input: what reaches the kernels before it must be as small. Exact zeros do not
-    count: other rules look for those.
+    The root mean square of a kernel's gradient is compared with the largest among the
+    kernels later in the model. A gradient vanishes on its way to the model's input:
+    what reaches the kernels before it must be as small. Exact zeros do not count: other
+    rules look for those.
 
     Args:
-        ratio: It vanishes below this.
-        severe_ratio: And severely below this.
-        share: In such a share of the records.
-        min_records: So many records it needs.
+        ratio: A gradient vanishes below this ratio.
+        severe_ratio: Below this one it is severe.
+        share: In what share of the records it must vanish.
+        min_records: How many records it needs.
     """
 
     name: ClassVar[str] = "vanishing"
@@ -30,8 +37,8 @@ class Vanishing(Rule):
     share: float = 0.5
     min_records: int = 3
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         for path, ratios, later in _against_later(survey):
             small = (ratios < self.ratio) & (ratios > 0)
@@ -54,16 +61,16 @@ class Vanishing(Rule):
 class Exploding(Rule):
     """Gradients that grow beyond all that was seen, or from layer to layer.
 
-    In time: the norm of a variable's gradient against the largest norm of all gradients
-    together in the first records. From layer to layer: the root mean square of a
-    kernel's gradient against that of the model's last kernel.
+    In time, the norm of a variable's gradient is compared with the largest norm of all
+    gradients together in the first records. From layer to layer, the root mean square
+    of a kernel's gradient is compared with that of the model's last kernel.
 
     Args:
-        factor: It explodes above so many times the norm of the start.
-        ratio: Or where a kernel's gradient is so many times that of the last kernel.
-        share: The latter in such a share of the records.
-        start: How many records the start is.
-        min_records: So many records it needs.
+        factor: A gradient explodes above this many times the norm at the start.
+        ratio: So does a kernel's gradient above this many times that of the last one.
+        share: In what share of the records the latter must hold.
+        start: How many records count as the start.
+        min_records: How many records it needs.
     """
 
     name: ClassVar[str] = "exploding"
@@ -78,14 +85,14 @@ class Exploding(Rule):
         "initial weights, inputs and targets of mean 0 and deviation 1."
     )
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         norms = survey.norms()
         yield from self._in_time(survey, norms)
         rms = survey.rms()
-        behind = next(reversed(rms), None)
-        for path in list(rms)[:-1]:
+        *paths, behind = [*rms] or [""]
+        for path in paths:
             with np.errstate(all="ignore"):
                 ratios = np.where(rms[behind] > 0, rms[path] / rms[behind], np.nan)
             large = ratios > self.ratio
@@ -101,7 +108,9 @@ class Exploding(Rule):
                 step=survey.steps[np.argmax(large)],
             )
 
-    def _in_time(self, survey, norms):
+    def _in_time(
+        self, survey: Survey, norms: dict[str, np.ndarray]
+    ) -> Iterator[Finding]:
         total = survey.total_norms()
         start = total[: min(self.start, len(total) - 1)]
         start = start[np.isfinite(start)]
@@ -111,7 +120,8 @@ class Exploding(Rule):
             large = norm > self.factor * start.max()
             if not large.any():
                 continue
-            first, highest = np.argmax(large), norm[np.isfinite(norm)].max(initial=0)
+            first = int(np.argmax(large))
+            highest = norm[np.isfinite(norm)].max(initial=0)
             lasting = large[-1] or not np.isfinite(norm[-1])
             yield self.found(
                 "severe" if lasting else "warning",
@@ -125,8 +135,21 @@ class Exploding(Rule):
             )
 
 
-def _against_later(survey):
-    """Path, ratio of its rms gradient to the largest behind it, and whose that is."""
+class _Ratios(NamedTuple):
+    """A kernel's gradient against those behind it.
+
+    Attributes:
+        path: The kernel.
+        ratios: Its rms gradient over the largest behind it, one number a record.
+        later: The kernel with the largest.
+    """
+
+    path: str
+    ratios: np.ndarray
+    later: str
+
+
+def _against_later(survey: Survey) -> Iterator[_Ratios]:
     rms = survey.rms()
     paths = list(rms)
     if len(paths) < 2:
@@ -138,4 +161,4 @@ def _against_later(survey):
         which = np.where(finite, later, 0).max(axis=1).argmax()
         with np.errstate(all="ignore"):
             ratios = np.where(largest > 0, rms[path] / largest, np.nan)
-        yield path, ratios, paths[number + 1 + which]
+        yield _Ratios(path, ratios, paths[number + 1 + which])

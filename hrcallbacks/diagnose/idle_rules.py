@@ -1,27 +1,37 @@
-"""Rules about what stands still: frozen, saturated, never touched."""
+"""Rules about what does not change: frozen, saturated, never touched."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+if TYPE_CHECKING:
+    from hrcallbacks.diagnose.findings import Finding
+    from hrcallbacks.diagnose.survey import Survey
+    from hrcallbacks.diagnose.tracks import Track
 
 
 @dataclass(frozen=True)
 class Frozen(Rule):
     """Variables that stand still while others learn, and a model that learns nothing.
 
-    In the last records: no gradient at all, so that nothing leads from the variable to
-    the loss; a gradient of exactly 0 in a whole kernel; a gradient, but weights that do
-    not move; or all gradients of the model exactly 0 though the loss is not.
+    In the last records there is no gradient at all, so that nothing leads from the
+    variable to the loss; or the gradient of a whole kernel is exactly 0; or there is a
+    gradient, but the weights do not move; or all gradients of the model are exactly 0
+    though the loss is not.
 
     Args:
-        min_records: So many records in a row, up to the last; twice as many steps as
-            an optimizer accumulates gradients over, if that is more.
-        min_epochs: And, where an epoch has several batches, all of so many epochs.
-        most_records: But no more records than these.
-        times: And so many times as many as it ever stood still before.
+        min_records: How many records in a row, up to the last, it must last; or twice
+            as many steps as an optimizer accumulates gradients over, if that is more.
+        min_epochs: If an epoch has several batches, how many epochs it must last too.
+        most_records: How many records are enough even so.
+        times: How many times as long as ever before it must last.
     """
 
     name: ClassVar[str] = "frozen"
@@ -30,8 +40,8 @@ class Frozen(Rule):
     most_records: int = 100
     times: float = 3.0
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         norms = survey.norms()
         total = survey.total_norms()
@@ -47,8 +57,8 @@ class Frozen(Rule):
             yield from self._zero(survey, path, norm[there], np.flatnonzero(there))
             yield from self._still(survey, path, norm)
 
-    def _whole(self, survey, quiet):
-        loss = survey.recording.index["loss"].to_numpy(np.float64)[-1]
+    def _whole(self, survey: Survey, quiet: int) -> Iterator[Finding]:
+        loss = survey.losses[-1]
         if loss == 0:
             return
         first = len(survey) - quiet
@@ -61,7 +71,7 @@ class Frozen(Rule):
             step=survey.steps[first],
         )
 
-    def _none(self, survey, path):
+    def _none(self, survey: Survey, path: str) -> Finding:
         return self.found(
             "warning",
             f"it got no gradient in any of {len(survey):,} records: nothing leads "
@@ -71,7 +81,13 @@ class Frozen(Rule):
             step=survey.steps[0],
         )
 
-    def _zero(self, survey, path, norm, records):
+    def _zero(
+        self,
+        survey: Survey,
+        path: str,
+        norm: np.ndarray,
+        records: npt.NDArray[np.integer],
+    ) -> Iterator[Finding]:
         zeros = _run_at_end(norm == 0)
         if path not in survey.kernels or zeros < survey.patience(self):
             return
@@ -88,7 +104,7 @@ class Frozen(Rule):
             step=survey.steps[first],
         )
 
-    def _still(self, survey, path, norm):
+    def _still(self, survey: Survey, path: str, norm: np.ndarray) -> Iterator[Finding]:
         updates = _update_norms(survey).get(path)
         if updates is None:
             return
@@ -114,20 +130,20 @@ class Frozen(Rule):
 class SaturatedLayer(Rule):
     """A layer whose gradient fades against those behind it, as units saturate.
 
-    Compared is the ratio that `Vanishing` looks at, in the last quarter of the records,
-    with that in the first. Exact zeros do not count.
+    The ratio that `Vanishing` looks at is compared between the first quarter of the
+    records and the last. Exact zeros do not count.
 
     Args:
-        factor: It must have fallen to less than one in so many.
-        min_records: So many records it needs.
+        factor: By more than which factor the ratio must have fallen.
+        min_records: How many records it needs.
     """
 
     name: ClassVar[str] = "saturated_layer"
     factor: float = 1000.0
     min_records: int = 8
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         rms = survey.rms()
         if len(rms) < 2:
@@ -142,7 +158,13 @@ class SaturatedLayer(Rule):
                 ratio = rms[path][records] / behind[records]
                 yield from self._of(survey, path, ratio, records)
 
-    def _of(self, survey, path, ratio, records):
+    def _of(
+        self,
+        survey: Survey,
+        path: str,
+        ratio: np.ndarray,
+        records: npt.NDArray[np.integer],
+    ) -> Iterator[Finding]:
         quarter = len(records) // 4
         early = np.median(ratio[:quarter])
         late = np.median(ratio[-quarter:])
@@ -164,15 +186,15 @@ class SaturatedLayer(Rule):
 class UntouchedRows(Rule):
     """Rows of an embedding that no batch has looked up.
 
-    A row that is not looked up has a gradient of exactly 0. Said only once it has
-    settled which rows are: few new ones in the later half of the records. Where not
-    every step was recorded, rows whose weights moved count as touched.
+    A row that is not looked up has a gradient of exactly 0. Nothing is said until it is
+    settled which rows are: the later half of the records must bring few new ones. If
+    not every step was recorded, rows whose weights moved count as touched.
 
     Args:
-        min_records: So many records it needs.
-        share: So large a share of untouched rows is a note.
-        warning_share: And this one a warning.
-        new_share: At most such a share of the rows was first touched in the later half.
+        min_records: How many records it needs.
+        share: From which share of untouched rows on there is a note.
+        warning_share: From which share on it is a warning.
+        new_share: At most what share of the rows may be new in the later half.
     """
 
     name: ClassVar[str] = "untouched_rows"
@@ -181,8 +203,8 @@ class UntouchedRows(Rule):
     warning_share: float = 0.5
     new_share: float = 0.01
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         tables = [
             p
             for p in survey.recording.paths
@@ -190,17 +212,17 @@ class UntouchedRows(Rule):
         ]
         if not tables:
             raise CannotLook("no embedding was recorded")
-        raw = [p for p in tables if survey.track("gradients", p)]
+        raw = {p: t for p in tables if (t := survey.track("gradients", p))}
         if not raw:
             raise CannotLook(
                 f"no raw gradients of {tables} were recorded; {survey.there_are}"
             )
         survey.need(self.min_records)
-        for path in raw:
-            yield from self._of_table(survey, path)
+        for path, track in raw.items():
+            yield from self._of_table(survey, path, track)
 
-    def _of_table(self, survey, path):
-        touched = survey.track("gradients", path).activity[-2]
+    def _of_table(self, survey: Survey, path: str, track: Track) -> Iterator[Finding]:
+        touched = track.activity[-2]
         weights = survey.track("weights", path)
         unseen = survey.misses_steps
         if unseen and weights and not survey.setting("weight_decay"):
@@ -225,19 +247,19 @@ class UntouchedRows(Rule):
         )
 
 
-def _run_at_end(flags):
+def _run_at_end(flags: npt.NDArray[np.bool_]) -> int:
     """Length of the run of True that ends an array."""
     return int(np.argmin(flags[::-1])) if not flags.all() else len(flags)
 
 
-def _longest(flags):
+def _longest(flags: npt.NDArray[np.bool_]) -> int:
     """Length of the longest run of True."""
     places = np.flatnonzero(~np.concatenate([[False], flags, [False]]))
     return int(np.diff(places).max(initial=1)) - 1
 
 
-def _update_norms(survey):
-    """How far weights moved up to each record, dict from path to array."""
+def _update_norms(survey: Survey) -> dict[str, np.ndarray]:
+    """By path, how far the weights moved between records; one number a record."""
     found = dict(survey.numbers("weights", "update_norm"))
     for path in survey.recording.paths:
         track = None if path in found else survey.track("weights", path)

@@ -1,32 +1,41 @@
-"""Rules about what sticks out: NaN, infinity, a single batch."""
+"""Rules about outliers: NaN, infinity, a single batch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+if TYPE_CHECKING:
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.diagnose.findings import Finding, Severity
+    from hrcallbacks.diagnose.survey import Survey
 
 
 @dataclass(frozen=True)
 class NotFinite(Rule):
     """NaN or infinity in gradients, weights or the loss, with the first step and path.
 
-    Looks at whatever was recorded: raw tensors, `"nonfinite"`, or a norm, which is not
-    finite either. A loss that is NaN in every record is not known, and says nothing.
-    Under a `LossScaleOptimizer` steps with such gradients are skipped: a note, unless
-    the last record has them.
+    Looks at whatever was recorded: raw tensors, `"nonfinite"`, or a norm, which is then
+    not finite either. A loss that is NaN in every record is unknown, and ignored. A
+    `LossScaleOptimizer` skips steps with such gradients, so there they are a note,
+    unless the last record has them.
     """
 
     name: ClassVar[str] = "nan"
 
-    def look(self, survey):
-        """See the class."""
-        bad = {
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
+        bad: dict[Quantity, dict[str, npt.NDArray[np.bool_]]] = {
             "gradients": _bad(survey, "gradients"),
             "weights": _bad(survey, "weights"),
         }
-        loss = survey.recording.index["loss"].to_numpy(np.float64)
+        loss = survey.losses
         if not any(bad.values()) and np.isnan(loss).all():
             raise CannotLook(
                 "neither raw tensors, nor 'nonfinite', nor norms, nor the loss were "
@@ -39,7 +48,12 @@ class NotFinite(Rule):
             first = int(np.argmax(wrong))
             yield self._found(survey, f"the loss is {loss[first]}", wrong, first, None)
 
-    def _of(self, survey, quantity, rows):
+    def _of(
+        self,
+        survey: Survey,
+        quantity: Quantity,
+        rows: Mapping[str, npt.NDArray[np.bool_]],
+    ) -> Iterator[Finding]:
         firsts = {p: int(np.argmax(bad)) for p, bad in rows.items() if bad.any()}
         for first in sorted(set(firsts.values())):
             paths = [p for p, n in firsts.items() if n == first]
@@ -52,7 +66,14 @@ class NotFinite(Rule):
                 what = f"{quantity} have NaN or infinity"
                 yield self._found(survey, what, rows[path], first, path)
 
-    def _found(self, survey, what, bad, first, path):
+    def _found(
+        self,
+        survey: Survey,
+        what: str,
+        bad: npt.NDArray[np.bool_],
+        first: int,
+        path: str | None,
+    ) -> Finding:
         skipped = _is_scaled(survey.recording.attributes.get("optimizer"))
         harmless = skipped and not bad[-1]
         advice = (
@@ -74,15 +95,15 @@ class NotFinite(Rule):
 class OneBatch(Rule):
     """A batch whose gradient outweighs those of its neighbours by far.
 
-    Compared is the norm of all gradients together with the largest among the records
+    The norm of all gradients together is compared with the largest among the records
     just before and just after it. That is a note, for noise has such tails, unless it
     is the same batch of the epoch over and over.
 
     Args:
-        factor: So many times as large as each neighbour.
-        neighbours: How many on each side.
-        min_epochs: The same batch in so many epochs, and half of those recorded, is a
-            warning.
+        factor: How many times as large as each neighbour it must be.
+        neighbours: How many records on each side are its neighbours.
+        min_epochs: In how many epochs, and half of those recorded, the same batch must
+            stick out for a warning.
     """
 
     name: ClassVar[str] = "one_batch"
@@ -90,9 +111,9 @@ class OneBatch(Rule):
     neighbours: int = 5
     min_epochs: int = 3
 
-    def look(self, survey):
-        """See the class."""
-        batches = survey.recording.index["batch"].to_numpy()
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
+        batches = np.asarray(survey.recording.index["batch"])
         if batches.max() == 1:
             raise CannotLook("each epoch is a single batch")
         if survey.recording.attributes.get("epoch_gradient") == "mean":
@@ -106,16 +127,23 @@ class OneBatch(Rule):
         for batch in again:
             records = spikes[batches[spikes] == batch]
             said = f"; so in {len(records)} epochs"
-            yield self._found(survey, total, records[0], "warning", said)
+            yield self._found(survey, total, int(records[0]), "warning", said)
         single = spikes[~np.isin(batches[spikes], again)]
         if len(single):
             said = f"; such are {len(single):,} of {len(total):,} records"
-            largest = single[np.argmax(total[single])]
+            largest = int(single[np.argmax(total[single])])
             yield self._found(survey, total, largest, "note", said)
 
-    def _found(self, survey, total, record, severity, said):
+    def _found(
+        self,
+        survey: Survey,
+        total: np.ndarray,
+        record: int,
+        severity: Severity,
+        said: str,
+    ) -> Finding:
         batch = int(survey.recording.index["batch"].iloc[record])
-        times = total[record] / max(self._around(total, record))
+        times = total[record] / self._around(total, record).max()
         return self.found(
             severity,
             f"batch {batch:,}: the norm of all gradients is {total[record]:.3g} at "
@@ -126,24 +154,24 @@ class OneBatch(Rule):
             step=survey.steps[record],
         )
 
-    def _spikes(self, total):
+    def _spikes(self, total: np.ndarray) -> npt.NDArray[np.integer]:
         inner = range(self.neighbours, len(total) - self.neighbours)
         high = [n for n in inner if self._is_spike(total, n)]
         return np.array(high, int)
 
-    def _is_spike(self, total, number):
+    def _is_spike(self, total: np.ndarray, number: int) -> bool:
         around = self._around(total, number)
-        return np.isfinite(total[number]) and total[number] > self.factor * max(around)
+        return bool(self.factor * around.max() < total[number] < np.inf)
 
-    def _around(self, total, number):
+    def _around(self, total: np.ndarray, number: int) -> np.ndarray:
         width = self.neighbours
-        before = total[number - width : number]
-        return *before, *total[number + 1 : number + 1 + width]
+        after = total[number + 1 : number + 1 + width]
+        return np.concatenate([total[number - width : number], after])
 
 
-def _bad(survey, quantity):
-    """Dict from path to an array of bool: which records are not finite."""
-    found = {}
+def _bad(survey: Survey, quantity: Quantity) -> dict[str, npt.NDArray[np.bool_]]:
+    """By path, which records are not finite."""
+    found: dict[str, npt.NDArray[np.bool_]] = {}
     for path in survey.recording.paths:
         there = survey.has_gradient(path)
         there = there if quantity == "gradients" else np.ones(len(survey), bool)
@@ -158,5 +186,5 @@ def _bad(survey, quantity):
     return found
 
 
-def _is_scaled(optimizer):
+def _is_scaled(optimizer: Mapping[str, Any] | None) -> bool:
     return "LossScale" in str((optimizer or {}).get("class_name"))

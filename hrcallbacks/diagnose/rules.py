@@ -1,13 +1,15 @@
 """What a rule of a diagnosis is."""
 
+from __future__ import annotations
+
 import abc
 import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, SupportsInt
 
-from hrcallbacks.diagnose.findings import Finding
+from hrcallbacks.diagnose.findings import Finding, Severity
 from hrcallbacks.diagnose.survey import CannotLook, Survey
 
 __all__ = ["CannotLook", "Finding", "Rule", "Survey"]
@@ -17,11 +19,11 @@ __all__ = ["CannotLook", "Finding", "Rule", "Survey"]
 class Rule(abc.ABC):
     """Looks for one thing in a recording. Its fields are its thresholds.
 
-    One of your own is a subclass, a frozen dataclass with a `name` and a method
+    To write your own, subclass it: a frozen dataclass with a `name` and a method
     `look(survey)`, which yields what `found` makes, or raises `CannotLook`.
 
     Raises:
-        ValueError: If a threshold is no positive number of its type, or a share is
+        ValueError: If a threshold is not a positive number of its type, or a share is
             above 1.
 
     Example:
@@ -42,12 +44,12 @@ class Rule(abc.ABC):
 
     name: ClassVar[str] = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks the thresholds."""
         for field in dataclasses.fields(self):
             self._check(field, getattr(self, field.name))
 
-    def _check(self, field, value):
+    def _check(self, field: dataclasses.Field[Any], value: Any) -> None:
         whole = field.type in (int, "int")
         number = isinstance(value, int if whole else int | float)
         number = number and not isinstance(value, bool)
@@ -65,16 +67,25 @@ class Rule(abc.ABC):
         """What it finds.
 
         Args:
-            survey: A `Survey` of the recording.
+            survey: What can be asked of the recording.
 
         Returns:
-            `Finding`s, in any order.
+            Findings, in any order.
 
         Raises:
             CannotLook: If the recording lacks what the rule needs.
         """
 
-    def found(self, severity, evidence, advice, *, path=None, unit=None, step=None):
-        """A `Finding` of this rule."""
+    def found(
+        self,
+        severity: Severity,
+        evidence: str,
+        advice: str,
+        *,
+        path: str | None = None,
+        unit: int | None = None,
+        step: SupportsInt | None = None,
+    ) -> Finding:
+        """A finding of this rule; arguments as for `Finding`."""
         step = None if step is None else int(step)
         return Finding(self.name, severity, evidence, advice, path, unit, step)

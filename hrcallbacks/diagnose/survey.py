@@ -1,54 +1,80 @@
 """What the rules of a diagnosis may ask of a recording."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.diagnose.tracks import Track
 
+if TYPE_CHECKING:
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
+
 
 class CannotLook(Exception):
-    """A rule lacks what it needs; the message says what, in words."""
+    """A rule lacks what it needs; the message says what."""
+
+
+class Patient(Protocol):
+    """A rule that waits for something to last; see `Survey.patience`."""
+
+    @property
+    def min_records(self) -> int:
+        """How many records in a row it must last."""
+        ...
+
+    @property
+    def min_epochs(self) -> int:
+        """How many epochs it must last, if an epoch has several batches."""
+        ...
+
+    @property
+    def most_records(self) -> int:
+        """How many records are enough even so."""
+        ...
 
 
 class Survey:
-    """A recording as the rules see it: each answer is made once, from blocks.
+    """A recording as the rules see it: each answer is computed once, block by block.
 
-    `follow` goes over to a longer recording of the same run. What was read of the
-    shorter one is not read again, so that a run can be watched while it goes on.
+    `follow` switches to a longer recording of the same run. What was read of the
+    shorter one is not read again, so that a run can be watched while it is training.
 
     Attributes:
-        recording: The `Recording`.
-        steps: Step of each record, int array.
-        epochs: Epoch of each record, int array.
-        shapes: Dict from path to shape, of each trainable variable of the model.
+        recording: The recording.
+        steps: Step of each record, int array of shape `(records,)`.
+        epochs: Epoch of each record, int array of shape `(records,)`.
+        shapes: Shape of each trainable variable of the model, by path.
     """
 
-    def __init__(self, recording):
-        self._tracks = {}
-        self.recording: Any = None
-        self.follow(recording)
+    def __init__(self, recording: Recording) -> None:
+        self._tracks: dict[tuple[Quantity, str], Track] = {}
+        self._take(recording)
 
-    def follow(self, recording):
-        """Goes over to a recording; from the start unless it continues this one."""
-        steps = recording.index["step"].to_numpy()
-        shapes = {p: tuple(s) for p, s in recording.attributes.get("variables", ())}
-        if self.recording is not None:
-            known = self.steps
-            if not np.array_equal(steps[: len(known)], known) or shapes != self.shapes:
-                self._tracks = {}
+    def follow(self, recording: Recording) -> None:
+        """Switches to a recording; from the start unless it continues this one."""
+        steps, shapes = self.steps, self.shapes
+        self._take(recording)
+        if self.shapes != shapes or not np.array_equal(self.steps[: len(steps)], steps):
+            self._tracks = {}
+
+    def _take(self, recording: Recording) -> None:
+        variables = recording.attributes.get("variables", ())
         self.recording = recording
-        self.steps = steps
-        self.epochs = recording.index["epoch"].to_numpy()
-        self.shapes = shapes
+        self.steps = np.asarray(recording.index["step"])
+        self.epochs = np.asarray(recording.index["epoch"])
+        self.shapes: dict[str, tuple[int, ...]] = {p: tuple(s) for p, s in variables}
         self._flags = recording.has_gradient
-        self._known = {}
+        self._known: dict[tuple[Quantity, str], dict[str, np.ndarray]] = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Number of records."""
         return len(self.steps)
 
-    def need(self, records):
+    def need(self, records: int) -> None:
         """Refuses a recording with fewer records.
 
         Raises:
@@ -57,12 +83,12 @@ class Survey:
         if len(self) < records:
             raise CannotLook(f"it needs {records} records, and there are {len(self)}")
 
-    def patience(self, rule):
-        """So many records in a row tell that something is over, and no batch's chance.
+    def patience(self, rule: Patient) -> int:
+        """How many records in a row show that something is over, not a batch's chance.
 
         Args:
-            rule: Has `min_records`; where an epoch has several batches, `min_epochs`
-                have to pass too, or `most_records`.
+            rule: At least its `min_records` have to pass; if an epoch has several
+                batches, also its `min_epochs` or its `most_records`.
         """
         batches = int(self.recording.index["batch"].max())
         if batches == 1:
@@ -73,13 +99,13 @@ class Survey:
             window = min(window, int((self.steps > since).sum()))
         return max(rule.min_records, window)
 
-    def when(self, record):
-        """The step of a record, in words, with its epoch where that differs."""
+    def when(self, record: int | np.integer) -> str:
+        """The step of a record, in words, with its epoch if that differs."""
         step, epoch = int(self.steps[record]), int(self.epochs[record])
         return f"step {step:,}" + ("" if step == epoch else f" (epoch {epoch:,})")
 
     @property
-    def fits(self):
+    def fits(self) -> list[slice]:
         """The records of each fit, as slices."""
         firsts = [f["first"] for f in self.recording.fits if f["first"] < len(self)]
         starts = sorted({0, *firsts})
@@ -87,25 +113,30 @@ class Survey:
         return [slice(*pair) for pair in zip(starts, ends, strict=True)]
 
     @property
-    def misses_steps(self):
-        """Whether steps were run that no record tells of."""
+    def losses(self) -> np.ndarray:
+        """Loss of each record, float64, shape `(records,)`."""
+        return np.asarray(self.recording.index["loss"], np.float64)
+
+    @property
+    def misses_steps(self) -> bool:
+        """Whether steps were run that were not recorded."""
         if self.recording.attributes.get("epoch_gradient") == "mean":
             return False
         return bool(self.steps[0] > 1 or (np.diff(self.steps) > 1).any())
 
     @property
-    def kernels(self):
+    def kernels(self) -> list[str]:
         """Paths of the recorded variables of two or more axes that are no biases."""
         paths = self.recording.paths
         return [p for p in paths if len(self.shapes[p]) > 1 and "bias" not in p]
 
-    def has_gradient(self, path):
-        """Which records have a gradient of a variable, an array of bool."""
+    def has_gradient(self, path: str) -> npt.NDArray[np.bool_]:
+        """Which records have a gradient of a variable, shape `(records,)`."""
         if path in self._flags:
-            return self._flags[path].to_numpy()
+            return np.asarray(self._flags[path], bool)
         return np.ones(len(self), bool)
 
-    def track(self, quantity, path):
+    def track(self, quantity: Quantity, path: str | None) -> Track | None:
         """The `Track` of a variable's gradients or weights; None if not recorded."""
         arrays = self.recording.arrays(quantity)
         if path is None or path not in arrays:
@@ -120,8 +151,8 @@ class Survey:
             track.read(arrays[path], there)
         return track
 
-    def numbers(self, quantity, reduction):
-        """A recorded reduction to a number, dict from path to float64 array."""
+    def numbers(self, quantity: Quantity, reduction: str) -> dict[str, np.ndarray]:
+        """A recorded reduction to a number, by path: float64, shape `(records,)`."""
         key = quantity, reduction
         if key not in self._known:
             arrays = self.recording.arrays(quantity, reduction)
@@ -129,16 +160,17 @@ class Survey:
             self._known[key] = {p: a for p, a in numbers.items() if a.ndim == 1}
         return self._known[key]
 
-    def norms(self):
-        """Norms of gradients, dict from path to array; NaN where there was none.
+    def norms(self) -> dict[str, np.ndarray]:
+        """Norms of gradients by path, shape `(records,)`; NaN where there was none.
 
         Raises:
             CannotLook: If neither gradients nor their norms were recorded.
         """
-        found = {}
+        recorded = self.numbers("gradients", "norm")
+        found: dict[str, np.ndarray] = {}
         for path in self.recording.paths:
-            if path in self.numbers("gradients", "norm"):
-                found[path] = self.numbers("gradients", "norm")[path]
+            if path in recorded:
+                found[path] = recorded[path]
             elif track := self.track("gradients", path):
                 found[path] = track.norms
         if not found:
@@ -147,27 +179,27 @@ class Survey:
             )
         return found
 
-    def rms(self):
-        """Root mean square of the gradients of kernels, dict from path to array."""
+    def rms(self) -> dict[str, np.ndarray]:
+        """Root mean square of each kernel's gradient by path, shape `(records,)`."""
         norms = self.norms()
         sizes = {p: np.sqrt(max(np.prod(self.shapes[p]), 1)) for p in self.kernels}
         return {p: norms[p] / sizes[p] for p in self.kernels if p in norms}
 
-    def total_norms(self):
-        """Norm of all recorded gradients of each record together, an array."""
+    def total_norms(self) -> np.ndarray:
+        """Norm of all recorded gradients together, shape `(records,)`."""
         with np.errstate(over="ignore"):
             squares = [
                 np.where(self.has_gradient(path), np.square(norm), 0)
                 for path, norm in self.norms().items()
             ]
-            return np.sqrt(np.sum(squares, axis=0))
+            return np.sqrt(np.sum(np.stack(squares), axis=0))
 
-    def setting(self, name):
-        """A number in the optimizer's config; 0 where it is not set."""
+    def setting(self, name: str) -> float:
+        """A number in the optimizer's config; 0 if it is not set."""
         return _setting(self.recording.attributes.get("optimizer"), name)
 
     @property
-    def there_are(self):
+    def there_are(self) -> str:
         """What was recorded, for messages."""
         there = []
         for quantity in ("gradients", "weights"):
@@ -178,7 +210,7 @@ class Survey:
         return f"there are: {', '.join(there) or 'none at all'}"
 
 
-def _setting(config, name):
+def _setting(config: object, name: str) -> float:
     # A LossScaleOptimizer's config holds that of another.
     if not isinstance(config, dict):
         return 0

@@ -1,21 +1,30 @@
-"""Of whole tensors, what a diagnosis needs: read once, in blocks of records."""
+"""What a diagnosis needs of whole tensors: read once, in blocks of records."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-# Of how many bytes of float32 a block is made.
+# The size of a block, as float32.
 _BLOCK_BYTES = 16 * 1024**2
+
+
+_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
 class Activity:
-    """When something was last, first and longest not seen, for each of several units.
+    """When something was first and last seen, for each of several units.
 
     Attributes:
-        first: Number of the first record in which it was, or the largest int.
-        last: Number of the last record in which it was, or -1.
-        gap: Length of the longest run of records without it, before one with it.
+        first: Number of the first record with it, or the largest int, shape `(units,)`.
+        last: Number of the last record with it, or -1, shape `(units,)`.
+        gap: Length of the longest run of records without it that one with it ended,
+            shape `(units,)`.
     """
 
     first: np.ndarray
@@ -23,16 +32,17 @@ class Activity:
     gap: np.ndarray
 
     @classmethod
-    def none(cls, count):
+    def none(cls, count: int) -> Self:
         """Nothing was seen of any unit."""
-        never = np.full(count, np.iinfo(np.int64).max)
-        return cls(never, np.full(count, -1), np.zeros(count, np.int64))
+        return cls(
+            np.full(count, _NEVER), np.full(count, -1), np.zeros(count, np.int64)
+        )
 
-    def followed_by(self, seen, start):
-        """With the records that follow.
+    def followed_by(self, seen: npt.NDArray[np.bool_], start: int) -> Activity:
+        """The activity with the records that follow.
 
         Args:
-            seen: Array of bool, records by units.
+            seen: In which records, for which units: shape `(records, units)`.
             start: Number of the first of those records.
         """
         numbers = np.arange(start, start + len(seen))[:, np.newaxis]
@@ -46,83 +56,80 @@ class Activity:
             np.maximum(self.gap, silent.max(axis=0, initial=0)),
         )
 
-    def or_(self, other):
+    def or_(self, other: Activity) -> Activity:
         """When either of two was seen; `gap` is then an upper bound."""
         both = [np.stack(pair) for pair in zip(self.parts, other.parts, strict=True)]
         return Activity(*both).any()
 
-    def any(self):
+    def any(self) -> Activity:
         """When any of the units along the first axis was seen; see `or_`."""
         last = self.last.max(axis=0)
-        # None was seen for so long as one of them was not, up to the last of all.
+        # All were silent no longer than any one of them was, up to the last of all.
         gap = np.maximum(self.gap, last - self.last - 1).min(axis=0)
         return Activity(self.first.min(axis=0), last, gap)
 
-    def arranged(self, order):
+    def arranged(self, order: Callable[[np.ndarray], np.ndarray]) -> Activity:
         """The units in another order or shape.
 
         Args:
-            order: A function of an array of units.
+            order: Takes an array of units, and returns it rearranged.
         """
         return Activity(*map(order, self.parts))
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The three arrays."""
         return self.first, self.last, self.gap
-
-
-_NEVER = np.iinfo(np.int64).max
 
 
 class Track:
     """What was seen so far of one variable's gradients, or of its weights' changes.
 
-    A longer recording of the same run goes on where the shorter one ended.
+    Reading a longer recording of the same run continues where the shorter one ended.
 
     Args:
         shape: The variable's shape.
-        changes: Whether it is the differences from one record to the next that count.
+        changes: Whether to look at the differences between records.
 
     Attributes:
         count: How many records were read.
-        activity: Dict from axis to an `Activity`: where along it something was not
-            zero.
+        activity: For each axis, counted from the end, when the units along it had
+            something other than zero.
     """
 
-    def __init__(self, shape, *, changes):
+    def __init__(self, shape: Sequence[int], *, changes: bool) -> None:
         self.count = 0
         self._shape = tuple(shape)
         self._changes = changes
-        self._previous = None
-        self._norms = []
-        self._change_norms = []
-        self._nonfinite = []
-        axes = {-1, -len(self._shape), -2} if len(self._shape) > 1 else {-1}
-        axes = axes if self._shape else set()
+        self._previous: np.ndarray | None = None
+        self._norms: list[np.ndarray] = []
+        self._change_norms: list[np.ndarray] = []
+        self._nonfinite: list[npt.NDArray[np.bool_]] = []
+        axes = {-1, -2, -len(self._shape)} if len(self._shape) > 1 else {-1}
+        axes = axes if self._shape else set[int]()
         self.activity = {axis: Activity.none(self._shape[axis]) for axis in axes}
 
     @property
-    def norms(self):
-        """Frobenius norm of each record, float64."""
+    def norms(self) -> np.ndarray:
+        """Frobenius norm of each record, float64, shape `(records,)`."""
         return _joined(self._norms)
 
     @property
-    def change_norms(self):
-        """Norm of each record's change since the one before; NaN of the first."""
+    def change_norms(self) -> np.ndarray:
+        """Norm of each record's change since the one before; NaN for the first."""
         return _joined(self._change_norms)
 
     @property
-    def nonfinite(self):
-        """Whether a record has NaN or infinity."""
+    def nonfinite(self) -> npt.NDArray[np.bool_]:
+        """Which records have NaN or infinity, shape `(records,)`."""
         return _joined(self._nonfinite, "bool")
 
-    def read(self, array, there):
+    def read(self, array: Any, there: npt.NDArray[np.bool_]) -> None:
         """Reads the records that are new.
 
         Args:
             array: Array of shape `(records, *shape)`, in memory or on disk.
-            there: Array of bool: which records hold anything.
+            there: Which records hold anything, shape `(records,)`.
         """
         size = max(int(np.prod(self._shape)) * 4, 1)
         rows = max(_BLOCK_BYTES // size, 1)
@@ -131,7 +138,7 @@ class Track:
             block = np.asarray(array[start:stop])
             self._add(block.reshape(stop - start, *self._shape), there[start:stop])
 
-    def _add(self, block, there):
+    def _add(self, block: np.ndarray, there: npt.NDArray[np.bool_]) -> None:
         with np.errstate(all="ignore"):
             norms = _norms(block)
             self._norms.append(np.where(there, norms, np.nan))
@@ -145,12 +152,14 @@ class Track:
         self._see(signal != 0, there)
         self.count += len(block)
 
-    def _differences(self, block):
+    def _differences(self, block: np.ndarray) -> np.ndarray:
         before = block[:1] if self._previous is None else self._previous
         self._previous = block[-1:].copy()
         return np.diff(np.concatenate([before, block]).astype(np.float64), axis=0)
 
-    def _see(self, nonzero, there):
+    def _see(
+        self, nonzero: npt.NDArray[np.bool_], there: npt.NDArray[np.bool_]
+    ) -> None:
         for axis, activity in self.activity.items():
             others = tuple(range(1 - nonzero.ndim, 0))
             others = tuple(a for a in others if a != axis)
@@ -158,10 +167,12 @@ class Track:
             self.activity[axis] = activity.followed_by(seen, self.count)
 
 
-def _norms(block):
+def _norms(block: np.ndarray) -> np.ndarray:
     flat = block.reshape(len(block), -1).astype(np.float64)
     return np.sqrt(np.einsum("ij,ij->i", flat, flat))
 
 
-def _joined(parts, dtype="float64"):
+def _joined(
+    parts: Sequence[np.ndarray], dtype: npt.DTypeLike = "float64"
+) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype)

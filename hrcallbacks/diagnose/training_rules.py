@@ -1,31 +1,47 @@
 """Rules about how training goes: the loss, the size of updates."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
+
+if TYPE_CHECKING:
+    from hrcallbacks.diagnose.findings import Finding
+    from hrcallbacks.diagnose.survey import Survey
+    from hrcallbacks.diagnose.tracks import Track
+
+
+class _Rise(NamedTuple):
+    """The places of a rise's lowest and highest loss."""
+
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)
 class LossRises(Rule):
     """A loss that rises from a low point by more than noise: the rate may be too high.
 
-    With one batch an epoch a loss has no noise of batches, and is taken as it is;
-    otherwise its median over a window. A rise counts if it takes two records or more,
-    lifts the loss by `rise` of its low, undoes `undone_share` of what it had fallen,
-    and is above the noise: nine in ten of the window's losses at the high point lie
-    above nine in ten of those at the low. Of noisy losses in fewer records than
-    three windows, only those count of which the last third lie above ten times the
-    first. Each fit is looked at by itself.
+    With one batch an epoch, the loss has no noise of batches and is used as it is;
+    otherwise its median over a window is. A rise counts if it takes two records or
+    more, lifts the loss by `rise` times its low, undoes `undone_share` of the fall so
+    far, and exceeds the noise: nine in ten of the window's losses at the high point lie
+    above nine in ten of those at the low. Noisy losses in fewer records than three
+    windows count only if the last third lies above ten times the first. Each fit is
+    examined separately.
 
     Args:
-        rise: By how much of the low point's own size the loss must rise.
+        rise: By what multiple of its low the loss must rise.
         undone_share: How much of its fall from the start the rise must undo.
-        noise: How many standard deviations of what the window leaves out.
-        window: Records that a median takes, at least; and a tenth of a long run.
-        min_records: So many records it needs.
+        noise: How many standard deviations of the noise the rise must exceed.
+        window: How many records a median is taken over; a tenth of a long run.
+        min_records: How many records it needs.
     """
 
     name: ClassVar[str] = "loss_rises"
@@ -35,20 +51,26 @@ class LossRises(Rule):
     window: int = 10
     min_records: int = 4
 
-    def look(self, survey):
-        """See the class."""
-        losses = survey.recording.index["loss"].to_numpy(np.float64)
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
+        losses = survey.losses
         if np.isnan(losses).all():
             raise CannotLook("the loss was not recorded")
         survey.need(self.min_records)
-        noisy = survey.recording.index["batch"].max() > 1
+        noisy = bool(survey.recording.index["batch"].max() > 1)
         for records in survey.fits:
             numbers = np.arange(len(survey))[records]
             numbers = numbers[np.isfinite(losses[records])]
             if len(numbers) >= self.min_records:
                 yield from self._of_fit(survey, losses, numbers, noisy)
 
-    def _of_fit(self, survey, losses, numbers, noisy):
+    def _of_fit(
+        self,
+        survey: Survey,
+        losses: np.ndarray,
+        numbers: npt.NDArray[np.integer],
+        noisy: bool,
+    ) -> Iterator[Finding]:
         short = noisy and len(numbers) < 3 * self.window
         width = max(self.window, len(numbers) // 10) if noisy and not short else 1
         windows = np.lib.stride_tricks.sliding_window_view(losses[numbers], width)
@@ -57,10 +79,10 @@ class LossRises(Rule):
         rest = losses[numbers] - smooth
         deviation = 1.4826 * np.median(np.abs(rest - np.median(rest)))
         rises = self._rises(smooth, self.noise * deviation)
-        rises = [r for r in rises if width == 1 or below[r[2]] > above[r[0]]]
+        rises = [r for r in rises if width == 1 or below[r.high] > above[r.low]]
         if not rises or (short and not _multiplied(smooth)):
             return
-        low, first, high = rises[0]
+        low, high = rises[0]
         again = f"; {len(rises)} such rises in all" if len(rises) > 1 else ""
         diverged = smooth[-1] - smooth[0] > self.rise * abs(smooth[0])
         what = f"the median loss of {width} records" if width > 1 else "the loss"
@@ -69,46 +91,44 @@ class LossRises(Rule):
             f"{what} rises after {survey.when(numbers[low])}, from {smooth[low]:.3g} "
             f"to {smooth[high]:.3g} at {survey.when(numbers[high])}{again}",
             "a lower learning rate (a third, say), or one that decays; clipnorm=1.0.",
-            step=survey.steps[numbers[first]],
+            step=survey.steps[numbers[low + 1]],
         )
 
-    def _rises(self, loss, noise):
-        """Low point, first record above it and high point of each rise."""
-        found = []
+    def _rises(self, loss: np.ndarray, noise: float) -> list[_Rise]:
+        found: list[_Rise] = []
         low = high = 0
         for n in range(1, len(loss)):
             if self._counts(loss, low, high, noise) and loss[n] < loss[high]:
-                found.append((low, low + 1, high))
+                found.append(_Rise(low, high))
                 low = high = n
             elif loss[n] <= loss[low]:
                 low = high = n
             elif loss[n] > loss[high]:
                 high = n
         if self._counts(loss, low, high, noise):
-            found.append((low, low + 1, high))
+            found.append(_Rise(low, high))
         return found
 
-    def _counts(self, loss, low, high, noise):
+    def _counts(self, loss: np.ndarray, low: int, high: int, noise: float) -> bool:
         risen = loss[high] - loss[low]
         fallen = loss[: low + 1].max() - loss[low]
-        return high - low >= 2 and risen > max(
-            self.rise * abs(loss[low]), self.undone_share * fallen, noise
-        )
+        least = max(self.rise * abs(loss[low]), self.undone_share * fallen, noise)
+        return bool(high - low >= 2 and risen > least)
 
 
 @dataclass(frozen=True)
 class UpdateSize(Rule):
     """Updates far too large or too small for the weights that they change.
 
-    Compared is the norm of a step's update with that of the weights before it, by
-    kernel, at the median over the records; 1e-3 is a usual value. It needs
-    `"update_ratio"` of weights, or raw weights of consecutive steps.
+    The norm of a step's update is divided by that of the weights before it, by kernel,
+    and the median over the records is examined; 1e-3 is a usual value. The rule needs
+    `"update_ratio"` of the weights, or raw weights of consecutive steps.
 
     Args:
-        large: Too large above this: so much of the weights changes in each step.
-        severe_large: And severely so above this.
-        small: Too small below this. Float32 rounds to 6e-8.
-        min_records: So many records with an update it needs.
+        large: Updates are too large above this ratio.
+        severe_large: Above this one it is severe.
+        small: Updates are too small below this ratio. Float32 rounds to 6e-8.
+        min_records: How many records with an update it needs.
     """
 
     name: ClassVar[str] = "update_size"
@@ -117,8 +137,8 @@ class UpdateSize(Rule):
     small: float = 1e-6
     min_records: int = 4
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         ratios = update_ratios(survey)
         if not ratios:
             raise CannotLook(
@@ -134,7 +154,9 @@ class UpdateSize(Rule):
             if known.sum() >= self.min_records:
                 yield from self._of(survey, path, ratio, known)
 
-    def _of(self, survey, path, ratio, known):
+    def _of(
+        self, survey: Survey, path: str, ratio: np.ndarray, known: npt.NDArray[np.bool_]
+    ) -> Iterator[Finding]:
         typical = np.median(ratio[known])
         large = typical > self.large
         if not large and typical >= self.small:
@@ -153,14 +175,14 @@ class UpdateSize(Rule):
         )
 
 
-def _multiplied(loss):
+def _multiplied(loss: np.ndarray) -> bool:
     third = max(len(loss) // 3, 2)
     start = loss[:third].max()
-    return loss[-third:].min() > start + 9 * abs(start)
+    return bool(loss[-third:].min() > start + 9 * abs(start))
 
 
-def update_ratios(survey):
-    """Norm of each step's update over that of the weights, by kernel."""
+def update_ratios(survey: Survey) -> dict[str, np.ndarray]:
+    """Norm of each step's update over that of the weights, by kernel's path."""
     recorded = survey.numbers("weights", "update_ratio")
     found = {p: recorded[p] for p in survey.kernels if p in recorded}
     if not found:
@@ -171,7 +193,7 @@ def update_ratios(survey):
     return {p: r for p, r in found.items() if np.isfinite(r).any()}
 
 
-def _ratio(track, survey):
+def _ratio(track: Track, survey: Survey) -> np.ndarray:
     before = np.concatenate([[np.nan], track.norms[:-1]])
     with np.errstate(all="ignore"):
         ratio = track.change_norms / before

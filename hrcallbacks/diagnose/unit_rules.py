@@ -1,12 +1,17 @@
 """Rules about single units: dead, saturated."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
 from hrcallbacks.diagnose.units import (
+    Layer,
     incoming,
     informative,
     layers,
@@ -14,6 +19,11 @@ from hrcallbacks.diagnose.units import (
     outgoing_of,
     watched,
 )
+
+if TYPE_CHECKING:
+    from hrcallbacks.diagnose.findings import Finding, Severity
+    from hrcallbacks.diagnose.survey import Survey
+    from hrcallbacks.diagnose.tracks import Activity
 
 _NEVER_ALIVE = (
     "other initial weights (He, biases of 0 or slightly above), inputs of mean 0, or "
@@ -36,24 +46,24 @@ class DeadUnits(Rule):
     and its outgoing kernel is exactly 0, in record after record, while other gradients
     are not. It was never alive if that holds from the first record on; otherwise it
     died after the last step in which one was not 0. `hrcallbacks.diagnose.units` says
-    how its weights are found, which it does not of recurrent layers and of the model's
-    output. A regularizer on a kernel gives dead units a gradient, and so hides them.
+    how a unit's weights are found; recurrent layers and the model's output are left
+    out. A regularizer on a kernel gives dead units a gradient, and so hides them.
 
-    Where not every step was recorded, weights that moved between records show that a
-    unit lived. Where gradients were recorded as `"zero_fraction"` alone, it can say how
-    many zeros a layer has, not whether they are always the same units'.
+    If not every step was recorded, weights that moved between records show that a unit
+    lived. If only the `"zero_fraction"` of gradients was recorded, the rule can say how
+    many zeros a layer has, but not whether they always belong to the same units.
 
     Args:
-        min_records: So many records in a row, up to the last, must be zero.
-        min_epochs: And, where an epoch has several batches, all of so many epochs: a
-            batch may lack what a unit answers to.
-        most_records: But no more records than these.
-        times: And so many times as many as the unit was ever silent before.
-        warning_share: Of a layer's units, how many must be dead for a warning; fewer
+        min_records: How many records in a row, up to the last, must be zero.
+        min_epochs: If an epoch has several batches, for how many epochs too, since a
+            batch may lack what a unit responds to.
+        most_records: How many records are enough even so.
+        times: How many times as long as ever before the unit must be silent.
+        warning_share: From which share of a layer's units on it is a warning; fewer
             are a note, for they are seen in networks that learn well.
-        severe_share: And how many for it to be severe.
-        zero_share: With `"zero_fraction"` alone: the share of zeros in each record, in
-            all that leads into a layer and out of it.
+        severe_share: From which share on it is severe.
+        zero_share: With only `"zero_fraction"`: from which share of zeros on, in each
+            record, in all that leads into a layer and out of it.
     """
 
     name: ClassVar[str] = "dead_units"
@@ -65,8 +75,8 @@ class DeadUnits(Rule):
     severe_share: float = 0.5
     zero_share: float = 0.5
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         found = layers(survey.shapes)
         if not found:
@@ -84,10 +94,10 @@ class DeadUnits(Rule):
         for layer in coarse:
             yield from self._coarse(survey, layer)
 
-    def _of_layer(self, survey, layer):
+    def _of_layer(self, survey: Survey, layer: Layer) -> Iterator[Finding]:
         alive = incoming(survey, layer)
         outgoing = outgoing_of(survey, layer)
-        # Of several kernels that it may lead into, any that is silent too will do.
+        # It may lead into one of several kernels: any that is silent too will do.
         both = [(path, alive.or_(a)) for path, a in outgoing]
         sure, moved = True, None
         if survey.misses_steps:
@@ -95,7 +105,7 @@ class DeadUnits(Rule):
             sure = moved is not None
         counts = informative(survey, layer.kernel)
         patience = survey.patience(self)
-        dead = {}
+        dead: dict[int, tuple[str, Activity]] = {}
         for path, activity in both:
             activity = activity.or_(moved) if moved else activity
             for unit in np.flatnonzero(self._silent(activity, counts, patience)):
@@ -121,21 +131,23 @@ class DeadUnits(Rule):
                 step=survey.steps[last + 1],
             )
 
-    def _silent(self, activity, counts, patience):
+    def _silent(
+        self, activity: Activity, counts: npt.NDArray[np.integer], patience: int
+    ) -> npt.NDArray[np.bool_]:
         since = counts[-1] - counts[activity.last + 1]
         enough = np.maximum(patience, self.times * activity.gap)
         return since >= enough
 
-    def _where(self, survey, layer, path):
+    def _where(self, survey: Survey, layer: Layer, path: str) -> str:
         bias = " and bias" if survey.track("gradients", layer.bias) else ""
         return (
             f"all gradients, incoming (kernel{bias}) and outgoing ({path}), are "
             "exactly 0 in"
         )
 
-    def _coarse(self, survey, layer):
+    def _coarse(self, survey: Survey, layer: Layer) -> Iterator[Finding]:
         counted = survey.numbers("gradients", "zero_fraction")
-        there = [layer.kernel, layer.bias, layer.outgoing[0][0]]
+        there = [layer.kernel, layer.bias, layer.outgoing[0].path]
         shares = np.vstack([counted[p] for p in there if p in counted])
         lowest = np.nanmin(shares, axis=0, initial=np.inf)
         lowest = lowest[np.isfinite(lowest) & (lowest < 1)]
@@ -158,18 +170,18 @@ class DeadUnits(Rule):
 class SaturatedUnits(Rule):
     """Units with an exactly zero gradient coming in while that going out is not.
 
-    Such a unit gives the same output whatever comes in: a `relu6` or `hard_sigmoid`
+    Such a unit has the same output whatever comes in: a `relu6` or `hard_sigmoid`
     beyond its end, a sigmoid whose derivative underflows; or all its outgoing weights
-    are 0. Otherwise as `DeadUnits`.
+    are 0. In all else it is like `DeadUnits`.
 
     Args:
-        min_records: So many records in a row, up to the last, must be zero.
-        min_epochs: And, where an epoch has several batches, all of so many epochs: a
-            batch may lack what a unit answers to.
-        most_records: But no more records than these.
-        times: And so many times as many as the unit's gradient was ever zero before.
-        warning_share: Of a layer's units, how many must be so for a warning.
-        severe_share: And how many for it to be severe.
+        min_records: How many records in a row, up to the last, must be zero.
+        min_epochs: If an epoch has several batches, for how many epochs too, since a
+            batch may lack what a unit responds to.
+        most_records: How many records are enough even so.
+        times: How many times as long as ever before the gradient must be zero.
+        warning_share: From which share of a layer's units on it is a warning.
+        severe_share: From which share on it is severe.
     """
 
     name: ClassVar[str] = "saturated_units"
@@ -180,8 +192,8 @@ class SaturatedUnits(Rule):
     warning_share: float = 0.25
     severe_share: float = 0.5
 
-    def look(self, survey):
-        """See the class."""
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
         survey.need(self.min_records)
         raw = watched(survey)
         if not layers(survey.shapes):
@@ -194,13 +206,13 @@ class SaturatedUnits(Rule):
         for layer in raw:
             yield from self._of_layer(survey, layer)
 
-    def _of_layer(self, survey, layer):
+    def _of_layer(self, survey: Survey, layer: Layer) -> Iterator[Finding]:
         alive = incoming(survey, layer)
         outgoing = [a for _, a in outgoing_of(survey, layer)]
         counts = informative(survey, layer.kernel)
         since = counts[-1] - counts[alive.last + 1]
         silent = since >= np.maximum(survey.patience(self), self.times * alive.gap)
-        # Seen in each kernel that it may lead into, and lately.
+        # Seen recently, and in each kernel that it may lead into.
         last_out = np.min([a.last for a in outgoing], axis=0)
         lately = counts[-1] - counts[last_out + 1] <= since // 2
         units = np.flatnonzero(silent & lately)
@@ -210,7 +222,7 @@ class SaturatedUnits(Rule):
             yield self.found(
                 severity,
                 "a constant output: all incoming gradients are exactly 0 in each "
-                f"record since, the outgoing ({layer.outgoing[0][0]}) are not"
+                f"record since, the outgoing ({layer.outgoing[0].path}) are not"
                 + (_UNSEEN if survey.misses_steps else ""),
                 "smaller initial weights, a lower learning rate, normalization before "
                 "the activation, or an activation without flat ends.",
@@ -220,7 +232,7 @@ class SaturatedUnits(Rule):
             )
 
 
-def _severity(rule, share, sure):
+def _severity(rule: DeadUnits | SaturatedUnits, share: float, sure: bool) -> Severity:
     if share >= rule.severe_share and sure:
         return "severe"
     return "warning" if share >= rule.warning_share else "note"

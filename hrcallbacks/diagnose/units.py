@@ -1,25 +1,51 @@
 """Which weights lead into a unit, and which out of it, as far as shapes can tell.
 
-A recording knows the paths and shapes of a model's variables and no more. What is
-assumed:
+A recording knows only the paths and shapes of a model's variables. It is assumed that:
 
 - A kernel of a layer that has no recurrent kernel and is not depthwise has its units
   along the last axis (`Dense`, convolutions); a bias beside it, of as many elements, is
   theirs. Where the bias fits the last axis but one instead, the kernel is that of a
   transposed convolution, and its units lie there.
 - A unit leads into a later kernel whose input axis has as many elements (the last axis
-  but one, or the first), or a multiple, as after `Flatten` or `Concatenate`. Of several
-  such kernels each may be the one.
-- Where no kernel follows, the layer is taken to be the model's output, and its units
-  are left alone.
+  but one, or the first), or a multiple, as after `Flatten` or `Concatenate`. If there
+  are several such kernels, it may be any of them.
+- A layer that no kernel follows is the model's output, and its units are left out.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-# So many layers are looked for side by side in what a kernel takes in.
+if TYPE_CHECKING:
+    from hrcallbacks.diagnose.survey import Survey
+    from hrcallbacks.diagnose.tracks import Activity
+
+# How many layers are looked for side by side in the input of a kernel.
 _MOST_PARTS = 8
+
+
+class Outgoing(NamedTuple):
+    """A kernel that a layer may lead into.
+
+    Attributes:
+        path: Path of the kernel.
+        axis: Its axis of inputs.
+    """
+
+    path: str
+    axis: int
+
+
+class _Units(NamedTuple):
+    """The axis of a kernel along which its units lie, and the path of their bias."""
+
+    axis: int
+    bias: str | None
 
 
 @dataclass(frozen=True)
@@ -31,32 +57,32 @@ class Layer:
         axis: Its axis of units.
         count: Number of units.
         bias: Path of their bias, or None.
-        outgoing: What they may lead into, `(path, axis)`s.
+        outgoing: The kernels that they may lead into.
     """
 
     kernel: str
     axis: int
     count: int
     bias: str | None
-    outgoing: tuple
+    outgoing: tuple[Outgoing, ...]
 
 
-def layers(shapes):
+def layers(shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
     """The layers of units of a model.
 
     Args:
-        shapes: Dict from path to shape, in the model's order.
+        shapes: Shapes of the variables by path, in the model's order.
 
     Returns:
-        A list of `Layer`s that lead into another kernel.
+        The layers that lead into another kernel.
 
     Example:
         >>> shapes = {"a/kernel": (1, 6), "a/bias": (6,), "b/kernel": (6, 1)}
-        >>> [(layer.kernel, layer.count, layer.outgoing) for layer in layers(shapes)]
-        [('a/kernel', 6, (('b/kernel', -2),))]
+        >>> [(layer.kernel, layer.count, *layer.outgoing) for layer in layers(shapes)]
+        [('a/kernel', 6, Outgoing(path='b/kernel', axis=-2))]
     """
     kernels = [p for p, shape in shapes.items() if len(shape) > 1 and _is_kernel(p)]
-    found = []
+    found: list[Layer] = []
     for number, path in enumerate(kernels):
         place = _unit_axis(path, shapes)
         if place is None:
@@ -65,7 +91,7 @@ def layers(shapes):
         count = shapes[path][axis]
         later = kernels[number + 1 :]
         outgoing = tuple(
-            (other, inputs)
+            Outgoing(other, inputs)
             for other in later
             if (inputs := _input_axis(other, shapes, count)) is not None
         )
@@ -74,54 +100,57 @@ def layers(shapes):
     return found
 
 
-def _is_kernel(path):
+def _is_kernel(path: str) -> bool:
     name = _name(path)
     return name.endswith("kernel") and name != "recurrent_kernel"
 
 
-def _name(path):
+def _name(path: str) -> str:
     return path.partition("#")[0].rpartition("/")[2]
 
 
-def _sibling(path, name):
+def _sibling(path: str, name: str) -> str:
     before, _, number = path.partition("#")
     after = f"#{number}" if number else ""
     return f"{before.rpartition('/')[0]}/{name}".lstrip("/") + after
 
 
-def _unit_axis(path, shapes):
+def _unit_axis(path: str, shapes: Mapping[str, tuple[int, ...]]) -> _Units | None:
     if "depthwise" in path or _sibling(path, "recurrent_kernel") in shapes:
         return None
     bias = _sibling(path, "bias")
     if bias not in shapes:
-        return -1, None
+        return _Units(-1, None)
     for axis in (-1, -2):
         if shapes[bias] == (shapes[path][axis],):
-            return axis, bias
+            return _Units(axis, bias)
     return None  # Gates, heads, channels times multiplier.
 
 
-def _input_axis(path, shapes, count):
+def _input_axis(
+    path: str, shapes: Mapping[str, tuple[int, ...]], count: int
+) -> int | None:
     shape = shapes[path]
     place = _unit_axis(path, shapes)
-    transposed = place is not None and place[0] == -2
+    transposed = place is not None and place.axis == -2
     axes = (-1,) if transposed else (-2, -len(shape))
     exact = [axis for axis in axes if shape[axis] == count]
     multiples = [axis for axis in axes if shape[axis] % count == 0 < shape[axis]]
     return next(iter([*exact, *multiples]), None)
 
 
-def _seen_outside(activity, count):
-    """Activity of the inputs of a kernel, by unit, in each way that units may lie.
+def _seen_outside(activity: Activity, count: int) -> list[Activity]:
+    """Activity of a kernel's inputs by unit, for each way in which units may lie.
 
     Args:
-        activity: `Activity` along the kernel's input axis.
+        activity: Activity along the kernel's input axis.
         count: Number of units.
 
     Returns:
-        A list of `Activity`s of that many units: one where inputs and units are as
-        many; otherwise units lie at regular distances (after `Flatten`), side by side
-        (the same, channels first), or in one of several parts (after `Concatenate`).
+        One activity of that many units if there are as many inputs. Otherwise one for
+        units that lie at regular distances (after `Flatten`), one for units side by
+        side (the same, channels first), and one for each of the parts that they may be
+        (after `Concatenate`).
     """
     size = len(activity.first)
     times = size // count
@@ -134,8 +163,8 @@ def _seen_outside(activity, count):
     return [interleaved, in_a_row, *(parts if times <= _MOST_PARTS else [])]
 
 
-def watched(survey):
-    """The layers of which raw gradients were recorded, incoming and outgoing."""
+def watched(survey: Survey) -> list[Layer]:
+    """The layers whose raw gradients were recorded, incoming and outgoing."""
     return [
         layer
         for layer in layers(survey.shapes)
@@ -143,16 +172,18 @@ def watched(survey):
     ]
 
 
-def incoming(survey, layer):
-    """When a unit had a gradient in its incoming kernel or bias, an `Activity`."""
-    alive = survey.track("gradients", layer.kernel).activity[layer.axis]
-    bias = survey.track("gradients", layer.bias) if layer.bias else None
+def incoming(survey: Survey, layer: Layer) -> Activity:
+    """When the units of a watched layer had a gradient in their kernel or bias."""
+    kernel = survey.track("gradients", layer.kernel)
+    assert kernel is not None  # It is watched.
+    alive = kernel.activity[layer.axis]
+    bias = survey.track("gradients", layer.bias)
     return alive.or_(bias.activity[-1]) if bias else alive
 
 
-def outgoing_of(survey, layer):
-    """When a unit had a gradient in what it may lead into: `(path, Activity)`s."""
-    found = []
+def outgoing_of(survey: Survey, layer: Layer) -> list[tuple[str, Activity]]:
+    """When the units had a gradient in each kernel that they may lead into."""
+    found: list[tuple[str, Activity]] = []
     for path, axis in layer.outgoing:
         track = survey.track("gradients", path)
         if track:
@@ -161,18 +192,18 @@ def outgoing_of(survey, layer):
     return found
 
 
-def movement(survey, layer):
-    """When weights moved that lead into a unit; None if that tells nothing."""
+def movement(survey: Survey, layer: Layer) -> Activity | None:
+    """When the weights that lead into the units moved; None if that tells nothing."""
     track = survey.track("weights", layer.kernel)
     if track is None or survey.setting("weight_decay"):
         return None
     return track.activity[layer.axis]
 
 
-def informative(survey, path):
-    """How many records, before each, can tell of a variable: shape `(records + 1,)`.
+def informative(survey: Survey, path: str) -> npt.NDArray[np.integer]:
+    """How many records before each say anything of a variable, `(records + 1,)`.
 
-    Not those in which it got no gradient, or all of the model's were zero.
+    Not those in which it got no gradient, or all gradients of the model were zero.
     """
     moving = survey.total_norms() > 0
     return np.concatenate([[0], np.cumsum(moving & survey.has_gradient(path))])

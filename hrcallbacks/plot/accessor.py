@@ -1,6 +1,15 @@
-"""`recording.plot.loss()` for `hr.plot.loss(recording)`."""
+"""`recording.plot.loss()` for `hr.plot.loss(recording)`.
 
-import functools
+The methods are written out, so that editors and type checkers know their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.plot.animation import network_animation
 from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
@@ -9,13 +18,11 @@ from hrcallbacks.plot.histograms import histograms
 from hrcallbacks.plot.network import network
 from hrcallbacks.plot.trajectories import trajectories
 
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+    from matplotlib.axes import Axes
 
-def _method(function):
-    @functools.wraps(function)
-    def method(self, **options):
-        return function(self._recording, **options)
-
-    return method
+    from hrcallbacks.recording import Recording
 
 
 class Plots:
@@ -25,19 +32,112 @@ class Plots:
         recording: A `Recording`.
     """
 
-    def __init__(self, recording):
+    def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Names them."""
         names = [n for n in vars(type(self)) if not n.startswith("_")]
         return f"<Plots: {', '.join(names)}>"
 
-    loss = _method(loss)
-    trajectories = _method(trajectories)
-    gradient_flow = _method(gradient_flow)
-    update_ratio = _method(update_ratio)
-    heatmap = _method(heatmap)
-    histograms = _method(histograms)
-    network = _method(network)
-    network_animation = _method(network_animation)
+    def loss(
+        self,
+        *,
+        smooth: SupportsIndex = 1,
+        log: bool = False,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """The loss of each recorded step's batch: see `hr.plot.loss`."""
+        return loss(self._recording, smooth=smooth, log=log, ax=ax)
+
+    def trajectories(
+        self,
+        *,
+        variables: str | Sequence[str] | None = None,
+        axes: np.ndarray | Sequence[Axes] | Sequence[Sequence[Axes]] | None = None,
+    ) -> npt.NDArray[np.object_]:
+        """Weights over time, and their gradients: see `hr.plot.trajectories`."""
+        return trajectories(self._recording, variables=variables, axes=axes)
+
+    def gradient_flow(
+        self,
+        *,
+        variables: str | Sequence[str] | None = None,
+        smooth: SupportsIndex = 1,
+        by: Literal["layer", "variable"] = "layer",
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Norms of the gradients over time: see `hr.plot.gradient_flow`."""
+        return gradient_flow(
+            self._recording, variables=variables, smooth=smooth, by=by, ax=ax
+        )
+
+    def update_ratio(
+        self,
+        *,
+        variables: str | Sequence[str] | None = None,
+        smooth: SupportsIndex = 1,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """The relative size of each update: see `hr.plot.update_ratio`."""
+        return update_ratio(self._recording, variables=variables, smooth=smooth, ax=ax)
+
+    def heatmap(
+        self,
+        *,
+        quantity: Literal["gradients", "weights"] = "gradients",
+        variables: str | Sequence[str] | None = None,
+        limit: float | None = None,
+        decades: float | None = None,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Each element by record, as colour: see `hr.plot.heatmap`."""
+        return heatmap(
+            self._recording,
+            quantity=quantity,
+            variables=variables,
+            limit=limit,
+            decades=decades,
+            ax=ax,
+        )
+
+    def histograms(
+        self,
+        *,
+        quantity: Literal["gradients", "weights"] = "gradients",
+        variables: str | Sequence[str] | None = None,
+        ridges: SupportsIndex = 12,
+        magnitude: bool | None = None,
+        axes: np.ndarray | Sequence[Axes] | None = None,
+    ) -> npt.NDArray[np.object_]:
+        """How values are distributed over time: see `hr.plot.histograms`."""
+        return histograms(
+            self._recording,
+            quantity=quantity,
+            variables=variables,
+            ridges=ridges,
+            magnitude=magnitude,
+            axes=axes,
+        )
+
+    def network(
+        self,
+        *,
+        record: SupportsIndex = -1,
+        values: bool = False,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """The nodes and links of a small network: see `hr.plot.network`."""
+        return network(self._recording, record=record, values=values, ax=ax)
+
+    def network_animation(
+        self,
+        *,
+        values: bool = False,
+        interval: float = 600,
+        ax: Axes | None = None,
+    ) -> FuncAnimation:
+        """The network, record by record: see `hr.plot.network_animation`."""
+        return network_animation(
+            self._recording, values=values, interval=interval, ax=ax
+        )

@@ -1,34 +1,48 @@
 """The picture of a network, record after record."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrcallbacks.plot.network import picture_of
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.axes import Axes
+
+    from hrcallbacks.recording import Recording
 
 _MOST_FRAMES = 500
 _ENDINGS = (".gif", ".html", ".mp4")
 
 
-def network_animation(recording, *, values=False, interval=600, ax=None):
+def network_animation(
+    recording: Recording,
+    *,
+    values: bool = False,
+    interval: float = 600,
+    ax: Axes | None = None,
+) -> FuncAnimation:
     """The picture of `network`, from the first record to the last.
 
     `save_animation` writes it to a file; in a notebook,
     `IPython.display.HTML(animation.to_jshtml())` shows it with buttons.
 
     Args:
-        recording: As of `network`.
-        values: As of `network`.
+        recording: As for `network`.
+        values: As for `network`.
         interval: Milliseconds from one record to the next.
-        ax: Axes to draw on; None for those of a new figure.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
-        A `matplotlib.animation.FuncAnimation`. Keep it: one that nothing refers to any
-        more does not move.
+        The animation. Keep a reference to it: without one, it stops.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: As of `network`, or if there are more than 500 records.
+        TypeError: If `recording` is not a recording.
+        ValueError: For the same reasons as `network`, or if there are more than 500
+            records.
         ImportError: If Matplotlib is not installed.
     """
     picture = picture_of(recording, values=values, ax=ax)
@@ -52,20 +66,22 @@ def network_animation(recording, *, values=False, interval=600, ax=None):
     )
 
 
-def save_animation(animation, path, *, dpi=100):
-    """Writes an animation to a file of the kind that its name ends in.
+def save_animation(
+    animation: FuncAnimation, path: str | os.PathLike[str], *, dpi: float = 100
+) -> None:
+    """Writes an animation to a file, in the format of the file's ending.
 
     Args:
-        animation: What `network_animation` gave.
+        animation: What `network_animation` returned.
         path: A path that ends in `.gif` (written with Pillow, which comes with
             Matplotlib), `.html` (one file, with buttons to play and to step) or `.mp4`
             (needs ffmpeg).
         dpi: Dots per inch.
 
     Raises:
-        ValueError: If it ends in something else.
+        ValueError: If the path ends in something else.
     """
-    path = Path(os.fspath(path))
+    path = Path(path)
     check_ending(path)
     if path.suffix.lower() == ".html":
         import matplotlib as mpl
@@ -74,17 +90,18 @@ def save_animation(animation, path, *, dpi=100):
             page = animation.to_jshtml()
         path.write_text(_PAGE.format(page), encoding="utf-8")
         return
-    writer = "ffmpeg"
+    writer: str | PillowWriter = "ffmpeg"
     if path.suffix.lower() == ".gif":
-        writer = _pillow_writer(1000 / animation.event_source.interval)
+        source: Any = animation.event_source  # Matplotlib's stubs leave it out.
+        writer = _pillow_writer(1000 / source.interval)
     animation.save(path, writer=writer, dpi=dpi)
 
 
-def check_ending(path):
-    """Refuses a path of whose kind `save_animation` writes no file.
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """Refuses a path whose format `save_animation` cannot write.
 
     Raises:
-        ValueError: If it is of no such kind.
+        ValueError: If it ends in something other than `.gif`, `.html` or `.mp4`.
     """
     if Path(path).suffix.lower() not in _ENDINGS:
         raise ValueError(
@@ -92,12 +109,12 @@ def check_ending(path):
         )
 
 
-def _pillow_writer(fps):
+def _pillow_writer(fps: Any) -> PillowWriter:
     from matplotlib.animation import PillowWriter
     from matplotlib.colors import to_rgba
 
     class OnPaper(PillowWriter):
-        def grab_frame(self, **savefig_kwargs):
+        def grab_frame(self, **savefig_kwargs: Any) -> None:
             # A GIF's frames lie above each other: through transparent ones, the
             # earlier ones can be seen.
             if to_rgba(self.fig.get_facecolor())[3] < 1:

@@ -1,22 +1,44 @@
 """What is written in the picture of a network: its legend, and numbers."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from hrcallbacks.plot import style
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Annotation
+    from matplotlib.typing import ColorType
 
-def add_legend(ax, widest, steepest):
+
+def add_legend(ax: Axes, widest: float, steepest: float | None) -> None:
     """A legend below the picture, with what the largest marks stand for.
 
     Args:
-        ax: Axes.
+        ax: Where the picture is.
         widest: The largest magnitude of a weight.
         steepest: The largest magnitude of a gradient, or None if none are shown.
     """
     from matplotlib.lines import Line2D
 
-    def mark(marker, size, face, edge, label):
-        entry = Line2D([], [], linestyle="none", marker=marker, markersize=size)
-        entry.set(markerfacecolor=face, markeredgecolor=edge, label=label)
-        return entry
+    def mark(
+        marker: str, size: float, face: ColorType, edge: ColorType, label: str
+    ) -> Line2D:
+        return Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=marker,
+            markersize=size,
+            markerfacecolor=face,
+            markeredgecolor=edge,
+            label=label,
+        )
 
     up, down = style.POSITIVE, style.NEGATIVE
     entries = [
@@ -50,23 +72,30 @@ class Numbers:
     """Numbers beside links and nodes, empty until they are filled in.
 
     Args:
-        ax: Axes.
-        middles: Where the weights are written, `(links, 2)`.
-        glyphs: Where the gradients are.
-        angles: In degrees, how the links run.
-        below: Where the biases are, `(units, 2)`.
+        ax: Where the picture is.
+        middles: Where the weights are written, shape `(links, 2)`.
+        glyphs: Where the gradients are written, shape `(links, 2)`.
+        angles: Of the links, in degrees.
+        below: Where the biases are, shape `(units, 2)`.
     """
 
-    def __init__(self, ax, middles, glyphs, angles, below):
+    def __init__(
+        self,
+        ax: Axes,
+        middles: np.ndarray,
+        glyphs: np.ndarray,
+        angles: np.ndarray,
+        below: np.ndarray,
+    ) -> None:
         self._ax = ax
         self._weights = [self._text(*p, 3) for p in zip(middles, angles, strict=True)]
         self._gradients = [self._text(*p, 6) for p in zip(glyphs, angles, strict=True)]
         self._biases = [self._text(place, 0, -9) for place in below]
 
-    def _text(self, place, angle, gap):
+    def _text(self, place: np.ndarray, angle: float, gap: float) -> Annotation:
         return self._ax.annotate(
             "",
-            place,
+            (place[0], place[1]),
             (0, gap),
             textcoords="offset points",
             rotation=angle,
@@ -77,8 +106,20 @@ class Numbers:
             zorder=4,
         )
 
-    def fill(self, *, weights, gradients, biases):
-        """Writes numbers; None where there are none."""
+    def fill(
+        self,
+        *,
+        weights: Iterable[float],
+        gradients: Iterable[float] | None,
+        biases: Iterable[float | None],
+    ) -> None:
+        """Writes numbers; None where there is none.
+
+        Args:
+            weights: One a link.
+            gradients: One a link, or None.
+            biases: One a unit behind the inputs, each a number or None.
+        """
         for text, weight in zip(self._weights, weights, strict=True):
             text.set_text(_number(weight))
         known = [] if gradients is None else gradients
@@ -88,5 +129,5 @@ class Numbers:
             text.set_text("" if bias is None else f"b {_number(bias)}")
 
 
-def _number(value):
+def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")

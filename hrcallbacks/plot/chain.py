@@ -1,16 +1,36 @@
 """A chain of dense layers: its numbers, and where its units and links are drawn."""
 
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 # In the units of the axes, in which the nodes of a layer are 1 apart.
 RADIUS = 0.27
 
 
-@dataclass
+class Link(NamedTuple):
+    """A weight of a kernel.
+
+    Attributes:
+        kernel: Number of the kernel in its chain, from 0.
+        start: Number of the unit before it.
+        end: Number of the unit behind it.
+    """
+
+    kernel: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Chain:
-    """Dense layers, each of which takes what the one before it gives.
+    """Dense layers, each fed by the one before it.
 
     Attributes:
         kernels: Paths of the kernels.
@@ -18,32 +38,32 @@ class Chain:
         sizes: Units in each layer, the inputs first.
     """
 
-    kernels: list
-    biases: list
-    sizes: list
+    kernels: list[str]
+    biases: list[str | None]
+    sizes: list[int]
 
     @property
-    def pairs(self):
+    def pairs(self) -> list[tuple[int, int]]:
         """Units before and behind each kernel."""
-        return list(zip(self.sizes, self.sizes[1:], strict=False))
+        return list(itertools.pairwise(self.sizes))
 
-    def links(self):
-        """`(kernel, from, to)` of each link, in the order of the kernels' elements."""
+    def links(self) -> list[Link]:
+        """Each link, in the order of the kernels' elements."""
         return [
-            (number, i, j)
+            Link(number, i, j)
             for number, (above, below) in enumerate(self.pairs)
             for i in range(above)
             for j in range(below)
         ]
 
-    def places(self, width):
+    def places(self, width: float) -> list[np.ndarray]:
         """Where the nodes are drawn.
 
         Args:
-            width: From the inputs to the outputs.
+            width: From the inputs to the outputs, in the units of the axes.
 
         Returns:
-            For each layer an array of `(x, y)`.
+            For each layer an array of shape `(units, 2)`, of x and y.
         """
         step = width / (len(self.sizes) - 1)
         return [
@@ -51,14 +71,14 @@ class Chain:
             for layer, count in enumerate(self.sizes)
         ]
 
-    def ends(self, places):
+    def ends(self, places: Sequence[np.ndarray]) -> np.ndarray:
         """Both ends of each link, at the rims of its nodes, which may be transparent.
 
         Args:
-            places: What `places` gives.
+            places: What `places` returned.
 
         Returns:
-            An array `(links, 2, 2)`.
+            An array of shape `(links, 2, 2)`: start and end, x and y.
         """
         ends = []
         for kernel, i, j in self.links():
@@ -67,8 +87,8 @@ class Chain:
             ends.append((start + gap, end - gap))
         return np.array(ends)
 
-    def shares(self):
-        """How far along each link a mark has most room: where links lie apart."""
+    def shares(self) -> np.ndarray:
+        """How far along each link, from 0 to 1, a mark has the most room."""
         return np.array(
             [
                 0.22 if self.sizes[kernel] > self.sizes[kernel + 1] else 0.78
@@ -76,7 +96,7 @@ class Chain:
             ]
         )
 
-    def unit_names(self):
+    def unit_names(self) -> list[str]:
         """A name for each unit, as mathtext: inputs, units by number, outputs."""
         first, *hidden, last = self.sizes
         return [
@@ -85,12 +105,14 @@ class Chain:
             *_numbered(r"\hat{y}", last),
         ]
 
-    def dead_units(self, gradients, bias_gradients):
-        """Bool for each unit: hidden, and all of its gradients exactly zero.
+    def dead_units(
+        self, gradients: np.ndarray, bias_gradients: Sequence[np.ndarray | None]
+    ) -> npt.NDArray[np.bool_]:
+        """Which units are hidden and have no gradient but exact zeros, `(units,)`.
 
         Args:
-            gradients: Of each link.
-            bias_gradients: For each kernel of each of its units, or None.
+            gradients: One a link.
+            bias_gradients: For each kernel one a unit behind it, or None.
         """
         busy = [np.zeros(count, bool) for count in self.sizes]
         busy[0][:] = busy[-1][:] = True
@@ -103,29 +125,29 @@ class Chain:
         return ~np.concatenate(busy)
 
 
-def _numbered(letter, count):
+def _numbered(letter: str, count: int) -> list[str]:
     if count == 1:
         return [f"${letter}$"]
     return [f"${letter}_{{{n}}}$" for n in range(1, count + 1)]
 
 
-def read_links(arrays, chain):
-    """The numbers of all links, `(records, links)`.
+def read_links(arrays: Mapping[str, Any], chain: Chain) -> np.ndarray:
+    """The numbers of all links, shape `(records, links)`.
 
     Args:
         arrays: `Recording.weights` or `Recording.gradients`, with all of the kernels.
-        chain: A `Chain`.
+        chain: The layers.
     """
     read = [np.asarray(arrays[path], np.float64) for path in chain.kernels]
     return np.concatenate([a.reshape(len(a), -1) for a in read], axis=1)
 
 
-def read_biases(arrays, chain):
-    """The numbers of the biases of each kernel, `(records, units)`, or None."""
+def read_biases(arrays: Mapping[str, Any], chain: Chain) -> list[np.ndarray | None]:
+    """The biases behind each kernel, shape `(records, units)`, or None."""
     return [_read(arrays, path) for path in chain.biases]
 
 
-def _read(arrays, path):
+def _read(arrays: Mapping[str, Any], path: str | None) -> np.ndarray | None:
     if path is None or path not in arrays:
         return None
     return np.asarray(arrays[path], np.float64)

@@ -1,48 +1,63 @@
 """Numbers over time: the loss, norms of gradients, how large updates are."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.plot import source, style
 from hrcallbacks.plot.lines import Line, draw
 from hrcallbacks.selection import choose_paths
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def loss(recording, *, smooth=1, log=False, ax=None):
+    from hrcallbacks.recording import Recording
+
+
+def loss(
+    recording: Recording | Mapping[str, Recording],
+    *,
+    smooth: SupportsIndex = 1,
+    log: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """The loss of each recorded step's batch, before its update.
 
     Two runs in one picture: `hr.plot.loss({"Rate 0.1": first, "Rate 0.3": second})`.
 
     Args:
-        recording: A `Recording`, or a dict of them by name, to compare.
-        smooth: Records around each of which the mean is drawn, above the losses
-            themselves.
+        recording: A recording, or several by name, to compare.
+        smooth: How many records around each one a mean is taken over. It is drawn on
+            top of the losses.
         log: Whether the y axis is logarithmic.
-        ax: Axes to draw on; None for those of a new figure.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: If it is no recording.
+        TypeError: If `recording` is not a recording.
         ValueError: If a recording is empty, or `smooth` is below 1.
         ImportError: If Matplotlib is not installed.
     """
     several = isinstance(recording, Mapping)
-    if several and not recording:
+    named = dict(recording) if isinstance(recording, Mapping) else {"Loss": recording}
+    if not named:
         raise ValueError("Received an empty dict. Give recordings by name.")
-    named = dict(recording) if several else {"Loss": recording}
     axes_of = [source.time_axis(source.checked(r)) for r in named.values()]
     names = {name for _, name in axes_of}
     lines = []
     for number, ((name, one), (x, _)) in enumerate(
         zip(named.items(), axes_of, strict=True)
     ):
-        x = x if len(names) == 1 else one.index["step"].to_numpy()
+        x = x if len(names) == 1 else np.asarray(one.index["step"])
         look = style.line_style(number, len(named))
-        losses = one.index["loss"].to_numpy(float)
+        losses = np.asarray(one.index["loss"], float)
         lines.append(Line(style.plain_text(str(name)), x, losses, look))
     ax = style.new_axes(ax)
     entries = draw(ax, lines, smooth=smooth, log=log)
@@ -55,28 +70,37 @@ def loss(recording, *, smooth=1, log=False, ax=None):
     return ax
 
 
-def gradient_flow(recording, *, variables=None, smooth=1, by="layer", ax=None):
+def gradient_flow(
+    recording: Recording,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex = 1,
+    by: Literal["layer", "variable"] = "layer",
+    ax: Axes | None = None,
+) -> Axes:
     """Norms of the gradients over time, one line a layer, on a logarithmic scale.
 
     Where gradients vanish, the lines of the first layers lie far below those of the
-    last. What a logarithmic scale has no place for is marked at its edges: a norm of
-    zero below, one that is NaN or infinite above.
+    last. What a logarithmic scale cannot show is marked at its edges: a norm of zero
+    at the lower one, a norm that is NaN or infinite at the upper one.
 
     Args:
-        recording: A `Recording` of raw gradients, or of their `"norm"`.
+        recording: A recording of raw gradients, or of their `"norm"`.
         variables: A glob or list of globs on the paths; None for all.
-        smooth: Records around each of which the mean is drawn, above the norms.
-        by: `"layer"`: the norm of all of a layer's gradients, or `"variable"`.
-        ax: Axes to draw on; None for those of a new figure.
+        smooth: How many records around each one a mean is taken over. It is drawn on
+            top of the norms.
+        by: `"layer"`: a line for all of a layer's gradients together. `"variable"`: a
+            line for each variable.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
-        The axes. Of more than 7 layers the first is blue and the last orange, with
-        the colours between for those between.
+        The axes. With more than 7 layers, colours run from blue, the first, to orange,
+        the last.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: If the recording is empty or has no norms, nothing matches
-            `variables`, or another argument is none of the above.
+        TypeError: If `recording` is not a recording.
+        ValueError: If the recording is empty or has no norms, if nothing matches
+            `variables`, or if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
     if by not in ("layer", "variable"):
@@ -85,7 +109,9 @@ def gradient_flow(recording, *, variables=None, smooth=1, by="layer", ax=None):
     norms, absent = _norms(recording, variables)
     if by == "layer":
         norms, absent = _by_layer(norms, absent)
-    layers = _layers(norms).values() if by == "variable" else [[n] for n in norms]
+        layers = [[layer] for layer in norms]
+    else:
+        layers = list(_layers(norms).values())
     ax = style.new_axes(ax)
     x, xlabel = source.time_axis(recording)
     entries = draw(ax, _lines(x, norms, absent, layers), smooth=smooth, log=True)
@@ -99,28 +125,34 @@ def gradient_flow(recording, *, variables=None, smooth=1, by="layer", ax=None):
     return ax
 
 
-def update_ratio(recording, *, variables=None, smooth=1, ax=None):
+def update_ratio(
+    recording: Recording,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex = 1,
+    ax: Axes | None = None,
+) -> Axes:
     """How large each update was, relative to the weights that it changed.
 
-    It is the Frobenius norm of the update over that of the weights before it. About
-    1e-3 is a rule of thumb for a rate that is neither too high nor too low; a dashed
-    line shows it.
+    This is the Frobenius norm of the update over that of the weights before it. As a
+    rule of thumb it is about 1e-3 at a good learning rate; a dashed line marks that.
 
     Args:
-        recording: A `Recording` of the weights' `"update_ratio"`, or of raw weights of
+        recording: A recording of the weights' `"update_ratio"`, or of raw weights of
             consecutive steps.
         variables: A glob or list of globs on the paths; None for all.
-        smooth: Records around each of which the mean is drawn, above the ratios.
-        ax: Axes to draw on; None for those of a new figure.
+        smooth: How many records around each one a mean is taken over. It is drawn on
+            top of the ratios.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
-        The axes. Of weights that were all zero, such as fresh biases, the ratio is
+        The axes. Where all weights were zero, such as fresh biases, the ratio is
         infinite, and marked at the upper edge.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: If the recording is empty or no ratios can be made of it, or nothing
-            matches `variables`.
+        TypeError: If `recording` is not a recording.
+        ValueError: If the recording is empty, if it has no ratios and none can be
+            computed from it, or if nothing matches `variables`.
         ImportError: If Matplotlib is not installed.
     """
     source.checked(recording)
@@ -131,7 +163,7 @@ def update_ratio(recording, *, variables=None, smooth=1, ax=None):
         1e-3, color=style.ink(), alpha=0.7, linestyle="--", linewidth=1, zorder=1.5
     )
     guide.set_label("1e-3, rule of thumb")
-    lines = _lines(x, ratios, absent, _layers(ratios).values())
+    lines = _lines(x, ratios, absent, list(_layers(ratios).values()))
     entries = draw(ax, lines, smooth=smooth, log=True)
     style.legend_right(ax, [*entries, guide])
     style.finish(
@@ -143,8 +175,20 @@ def update_ratio(recording, *, variables=None, smooth=1, ax=None):
     return ax
 
 
-def _norms(recording, variables):
-    """Norms of the chosen variables by their short names, and where there is none."""
+class _Numbers(NamedTuple):
+    """A column a variable or layer, a row a record.
+
+    Attributes:
+        table: The numbers.
+        absent: Where there is no number, because there was no gradient or no update.
+    """
+
+    table: pd.DataFrame
+    absent: pd.DataFrame
+
+
+def _norms(recording: Recording, variables: str | Sequence[str] | None) -> _Numbers:
+    """Norms of the chosen variables, by their short names."""
     table = recording.statistic("gradients", "norm")
     chosen = [p for p in choose_paths(recording.paths, variables) if p in table]
     if not chosen:
@@ -152,16 +196,14 @@ def _norms(recording, variables):
             f"No norm of the gradients of variables={variables!r} was recorded. There "
             f"are those of {list(table)}."
         )
-    absent = pd.DataFrame(
-        {path: source.absent(recording, "gradients", path) for path in chosen},
-        index=recording.index.index,
-    )
-    norms = table[chosen].set_axis(recording.index.index)
-    names = source.short_names(chosen)
-    return norms.rename(columns=names), absent.rename(columns=names)
+    norms, absent = {}, {}
+    for path, name in source.short_names(chosen).items():
+        norms[name] = np.asarray(table[path])
+        absent[name] = source.absent(recording, "gradients", path)
+    return _Numbers(pd.DataFrame(norms), pd.DataFrame(absent))
 
 
-def _by_layer(norms, absent):
+def _by_layer(norms: pd.DataFrame, absent: pd.DataFrame) -> _Numbers:
     squares = norms.where(~absent, 0.0).astype(float) ** 2
     # Of all of a layer's variables: one that is NaN makes its layer NaN.
     sums = {
@@ -169,30 +211,37 @@ def _by_layer(norms, absent):
         for layer, paths in _layers(norms).items()
     }
     none = {layer: absent[paths].all(axis=1) for layer, paths in _layers(norms).items()}
-    return np.sqrt(pd.DataFrame(sums)), pd.DataFrame(none)
+    return _Numbers(pd.DataFrame(sums) ** 0.5, pd.DataFrame(none))
 
 
-def _layers(table):
+def _layers(table: Iterable[str]) -> dict[str, list[str]]:
     """Paths by layer."""
-    layers = {}
+    layers: dict[str, list[str]] = {}
     for path in table:
         layers.setdefault(source.layer_of(path), []).append(path)
     return layers
 
 
-def _lines(x, table, absent, layers):
+def _lines(
+    x: np.ndarray,
+    table: pd.DataFrame,
+    absent: pd.DataFrame,
+    layers: Collection[Sequence[str]],
+) -> list[Line]:
     """A line for each column: a colour for each layer, dashes for its variables."""
     lines = []
     for number, paths in enumerate(layers):
         for place, path in enumerate(paths):
             look = style.line_style(number, len(layers), dashes=place)
-            y, gap = table[path].to_numpy(float), absent[path].to_numpy()
+            y, gap = np.asarray(table[path], float), np.asarray(absent[path])
             lines.append(Line(path, x, np.where(gap, np.nan, y), look, gap))
     return lines
 
 
-def _update_ratios(recording, variables):
-    """Ratios, and where there is none to be known."""
+def _update_ratios(
+    recording: Recording, variables: str | Sequence[str] | None
+) -> _Numbers:
+    """Ratios of the chosen variables, by their short names."""
     paths = choose_paths(recording.paths, variables)
     recorded = recording.arrays("weights", "update_ratio")
     ratios = {}
@@ -211,17 +260,19 @@ def _update_ratios(recording, variables):
             "record_freq=1."
         )
     names = source.short_names(ratios)
-    return (
+    return _Numbers(
         pd.DataFrame({names[p]: ratio for p, (ratio, _) in ratios.items()}),
         pd.DataFrame({names[p]: absent for p, (_, absent) in ratios.items()}),
     )
 
 
-def _ratios_of_raw(recording, path):
+def _ratios_of_raw(
+    recording: Recording, path: str
+) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
     """Ratios of the updates between consecutive steps, and where there are none."""
     weights = np.asarray(recording.weights[path], np.float64)
     weights = weights.reshape(len(recording), -1)
-    steps = recording.index["step"].to_numpy()
+    steps = np.asarray(recording.index["step"])
     after = recording.attributes["weights_at"] == "after"
     starts = {fit["first"]: (fit["weights"] or {}).get(path) for fit in recording.fits}
     ratios = np.full(len(recording), np.nan)
@@ -237,7 +288,7 @@ def _ratios_of_raw(recording, path):
     return ratios, absent
 
 
-def _ratio(after, before):
+def _ratio(after: np.ndarray, before: np.ndarray) -> float:
     with np.errstate(all="ignore"):
         update = np.linalg.norm(after - before)
-        return update / np.linalg.norm(before)
+        return float(update / np.linalg.norm(before))

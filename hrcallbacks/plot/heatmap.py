@@ -1,14 +1,27 @@
 """Elements by records: all of a variable's numbers in one picture."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.plot import source, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
 
 _MOST_ELEMENTS = 5_000
 _MOST_VARIABLES = 30
 # More columns than a screen has; above it several records share one.
 _MOST_COLUMNS = 2_000
-# So many rows have room for a name each.
+# With more rows than this, there is no room for a name beside each.
 _MOST_NAMED = 30
 # No variable has less of the height than this part of an even share.
 _LEAST_SHARE = 0.6
@@ -16,40 +29,40 @@ _MOST_POWERS = 4
 
 
 def heatmap(
-    recording,
+    recording: Recording,
     *,
-    quantity="gradients",
-    variables=None,
-    limit=None,
-    decades=None,
-    ax=None,
-):
+    quantity: Literal["gradients", "weights"] = "gradients",
+    variables: str | Sequence[str] | None = None,
+    limit: float | None = None,
+    decades: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Each element in a row, each record in a column, coloured by its value.
 
-    Positive is blue, negative orange, zero the colour of the paper; the colours lie
-    symmetric about zero. NaN and infinities are hatched. Of many elements, those of a
-    small variable have higher rows.
+    Positive is blue, negative orange, zero the colour of the paper; the scale is
+    symmetric about zero. NaN and infinities are hatched. If there are many elements,
+    those of a small variable have higher rows.
 
     Args:
-        recording: A `Recording` of raw values, or of an `hr.Sample` of them.
-        quantity: `"gradients"` or `"weights"`.
+        recording: A recording of raw values, or of an `hr.Sample` of them.
+        quantity: What to draw.
         variables: A glob or list of globs on the paths; None for all.
         limit: The magnitude of the strongest colour; None for the largest there is.
-        decades: None for a linear scale. A number for a logarithmic one, over so many
-            powers of ten below `limit`, and linear below those: for gradients that
-            differ much in size.
-        ax: Axes to draw on; None for those of a new figure.
+        decades: None for a linear scale. A number for one that is logarithmic over this
+            many powers of ten below `limit`, and linear below those, for gradients of
+            very different sizes.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The axes; their `images` are those of the variables, from the top. With more
-        than 2,000 records a column has, of several records, the value furthest from
-        zero, or NaN.
+        than 2,000 records, a column stands for several, and shows NaN if there is one,
+        or else the value furthest from zero.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: If the recording is empty or no elements were recorded, nothing
-            matches `variables`, they have more than 5,000 elements or are more than
-            30, or another argument is none of the above.
+        TypeError: If `recording` is not a recording.
+        ValueError: If the recording is empty or has no elements, if nothing matches
+            `variables`, if more than 30 variables or 5,000 elements match, or if
+            another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
     source.checked(recording)
@@ -65,26 +78,44 @@ def heatmap(
     ax = style.new_axes(ax, size=(7, max(4, 0.27 * rows + 1)))
     scale = _scale(limit, decades)
     columns = next(iter(values.values())).shape[1]
-    left, right, xlabel = _extent(ax, recording, columns)
+    extent = _extent(ax, recording, columns)
     heights = _heights(sizes)
     bottom = sum(heights.values())
-    broken, names = 0, {}
+    broken = 0
+    boxes: dict[str, _Box] = {}
     for path, shown in values.items():
         top, bottom = bottom, bottom - heights[path]
-        box = (left, right, bottom, top)
+        boxes[path] = box = _Box(extent.left, extent.right, bottom, top)
         _draw(ax, shown, box, scale)
         broken += _hatch(ax, ~np.isfinite(shown), box)
-        names[path] = top, bottom
         if bottom > 0:
             ax.axhline(bottom, color=style.ink(), linewidth=0.6)
-    _name_rows(ax, recording, quantity, names, {p: found[p][1] for p in sizes}, sizes)
-    ax.set(xlim=(left, right), ylim=(0, sum(heights.values())))
+    _name_rows(ax, recording, quantity, boxes, found)
+    ax.set_xlim(extent.left, extent.right)
+    ax.set_ylim(0, sum(heights.values()))
     _colorbar(ax, quantity, limit, decades, values.values())
-    _finish(ax, quantity, xlabel, broken)
+    _finish(ax, quantity, extent.label, broken)
     return ax
 
 
-def _check_positive(**numbers):
+class _Extent(NamedTuple):
+    """The ends of the x axis, and its label."""
+
+    left: float
+    right: float
+    label: str
+
+
+class _Box(NamedTuple):
+    """Where a variable is drawn, in the order of `imshow`'s `extent`."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+
+def _check_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and not 0 < number < np.inf:
             raise ValueError(
@@ -92,7 +123,12 @@ def _check_positive(**numbers):
             )
 
 
-def _check(recording, quantity, variables, sizes):
+def _check(
+    recording: Recording,
+    quantity: Quantity,
+    variables: str | Sequence[str] | None,
+    sizes: Mapping[str, int],
+) -> None:
     if not sizes:
         raise ValueError(
             "A heat map is drawn of single elements, and none was recorded of the "
@@ -111,8 +147,8 @@ def _check(recording, quantity, variables, sizes):
         )
 
 
-def _by_column(array, size):
-    """Elements by columns; a column is a record, or several where there are many."""
+def _by_column(array: npt.ArrayLike, size: int) -> np.ndarray:
+    """Elements by columns; a column is a record, or several if there are many."""
     array = np.asarray(array, np.float64).reshape(-1, size)
     each = -(-len(array) // _MOST_COLUMNS)
     if each == 1:
@@ -123,20 +159,20 @@ def _by_column(array, size):
     return np.take_along_axis(blocks, place[:, np.newaxis], axis=1)[:, 0].T
 
 
-def _largest(arrays):
+def _largest(arrays: Iterable[np.ndarray]) -> float:
     finite = [a[np.isfinite(a)] for a in arrays]
-    return max((np.abs(a).max() for a in finite if a.size), default=0) or 1.0
+    return max((float(np.abs(a).max()) for a in finite if a.size), default=0) or 1.0
 
 
-def _heights(sizes):
-    """How high each variable is drawn: by its elements, but not too low to name."""
+def _heights(sizes: Mapping[str, int]) -> dict[str, float]:
+    """How high each variable is drawn: by its elements, but high enough for a name."""
     total, least = sum(sizes.values()), _LEAST_SHARE / len(sizes)
     least = 0 if total <= _MOST_NAMED else least
     return {path: max(size / total, least) for path, size in sizes.items()}
 
 
-def _extent(ax, recording, columns):
-    """The left and the right end of the x axis, and its label; sets the ticks."""
+def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
+    """The ends and the label of the x axis, whose ticks it sets."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     x, label = source.time_axis(recording)
@@ -145,20 +181,20 @@ def _extent(ax, recording, columns):
         half = (gaps[0] if len(gaps) else 1) / 2
         style.time_ticks(ax, x)
         width = 2 * half * (columns * -(-len(x) // columns))
-        return x[0] - half, x[0] - half + width, label
-    # Unevenly spaced: a column a record, and at the ticks the times.
+        return _Extent(x[0] - half, x[0] - half + width, label)
+    # Unevenly spaced: a column a record, labelled with the times.
     each = -(-len(x) // columns)
 
-    def text(value, _):
+    def text(value: float, _: int | None) -> str:
         place = round(value)
         return f"{x[place]:,}" if 0 <= place < len(x) else ""
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     ax.xaxis.set_major_formatter(FuncFormatter(text))
-    return -0.5, columns * each - 0.5, label
+    return _Extent(-0.5, columns * each - 0.5, label)
 
 
-def _scale(limit, decades):
+def _scale(limit: float, decades: float | None) -> Normalize:
     from matplotlib.colors import Normalize, SymLogNorm
 
     if decades is None:
@@ -167,7 +203,7 @@ def _scale(limit, decades):
     return SymLogNorm(threshold, linscale=0.5, vmin=-limit, vmax=limit)
 
 
-def _draw(ax, shown, box, scale):
+def _draw(ax: Axes, shown: np.ndarray, box: _Box, scale: Normalize) -> None:
     ax.imshow(
         np.ma.masked_invalid(shown),
         cmap=style.diverging(),
@@ -178,8 +214,8 @@ def _draw(ax, shown, box, scale):
     )
 
 
-def _hatch(ax, bad, box):
-    """Hatches cells; returns how many they are."""
+def _hatch(ax: Axes, bad: npt.NDArray[np.bool_], box: _Box) -> int:
+    """Hatches cells; returns how many."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
@@ -205,28 +241,41 @@ def _hatch(ax, bad, box):
     return int(bad.sum())
 
 
-def _name_rows(ax, recording, quantity, places, indices, sizes):
-    """Names each element where all have room, or each variable."""
-    short = source.short_names(places)
-    symbols = source.is_dense(recording)
-    ticks, labels = [], []
-    for path, (top, bottom) in places.items():
-        if symbols and sum(sizes.values()) <= _MOST_NAMED:
-            names = source.element_labels(recording, path, quantity, indices[path])
-        else:
-            names = [short[path]]
-        step = (top - bottom) / len(names)
-        ticks += [top - (n + 0.5) * step for n in range(len(names))]
+def _name_rows(
+    ax: Axes,
+    recording: Recording,
+    quantity: Quantity,
+    boxes: Mapping[str, _Box],
+    found: Mapping[str, source.Elements],
+) -> None:
+    """Names each element if there is room, or else each variable."""
+    short = source.short_names(boxes)
+    rows = sum(np.prod(found[path].array.shape[1:], dtype=int) for path in boxes)
+    ticks: list[float] = []
+    labels: list[str] = []
+    for path, box in boxes.items():
+        names = [short[path]]
+        if rows <= _MOST_NAMED and source.is_dense(recording):
+            indices = found[path].indices
+            names = source.element_labels(recording, path, quantity, indices)
+        step = (box.top - box.bottom) / len(names)
+        ticks += [box.top - (n + 0.5) * step for n in range(len(names))]
         labels += names
     ax.set_yticks(ticks, labels, fontsize="small")
     ax.tick_params(axis="y", length=0)
 
 
-def _colorbar(ax, quantity, limit, decades, values):
+def _colorbar(
+    ax: Axes,
+    quantity: Quantity,
+    limit: float,
+    decades: float | None,
+    values: Iterable[np.ndarray],
+) -> None:
     finite = [v[np.isfinite(v)] for v in values]
     low = any((v < -limit).any() for v in finite)
     high = any((v > limit).any() for v in finite)
-    extend = {(1, 1): "both", (1, 0): "min", (0, 1): "max"}.get((low, high), "neither")
+    extend = ("both" if high else "min") if low else ("max" if high else "neither")
     bar = ax.figure.colorbar(ax.images[0], ax=ax, pad=0.02, extend=extend)
     bar.set_label(quantity[:-1].capitalize())
     if decades is None:
@@ -238,15 +287,15 @@ def _colorbar(ax, quantity, limit, decades, values):
     bar.outline.set_linewidth(0.6)
 
 
-def _powers(limit, decades):
-    """Powers of ten to label: some of those from the threshold to the limit."""
+def _powers(limit: float, decades: float) -> np.ndarray:
+    """The powers of ten to label, between the threshold and the limit."""
     last = int(np.floor(np.log10(limit)))
     first = int(np.ceil(np.log10(limit) - decades))
     step = -(-(last - first + 1) // _MOST_POWERS)
     return 10.0 ** np.arange(last, first - 1, -step)[::-1]
 
 
-def _finish(ax, quantity, xlabel, broken):
+def _finish(ax: Axes, quantity: Quantity, xlabel: str, broken: int) -> None:
     style.finish(ax, title=quantity.capitalize(), xlabel=xlabel)
     ax.grid(visible=False)
     if broken:

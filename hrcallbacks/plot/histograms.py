@@ -1,57 +1,69 @@
-"""How values are distributed over time: ridges, each of one record."""
+"""How values are distributed over time, a ridge for each of some records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Self, SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 
+from hrcallbacks.checks import positive_integer
 from hrcallbacks.plot import source, style
 from hrcallbacks.reductions import Histogram
 from hrcallbacks.selection import choose_paths
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
+
 _MOST_PANELS = 12
 _BINS = 40
-# How far a ridge rises, in distances to the next.
+# How high a ridge is, as a multiple of the distance to the next.
 _RISE = 1.6
 _ABSENT = "no gradient"
 
 
 def histograms(
-    recording,
+    recording: Recording,
     *,
-    quantity="gradients",
-    variables=None,
-    ridges=12,
-    magnitude=None,
-    axes=None,
-):
-    """Ridges over time: a histogram of each variable's elements in some of the records.
+    quantity: Literal["gradients", "weights"] = "gradients",
+    variables: str | Sequence[str] | None = None,
+    ridges: SupportsIndex = 12,
+    magnitude: bool | None = None,
+    axes: np.ndarray | Sequence[Axes] | None = None,
+) -> npt.NDArray[np.object_]:
+    """Ridges over time: histograms of each variable's elements in some of the records.
 
-    Time runs downwards. Each ridge is as high as its own fullest bin, so that the
-    shapes can be compared. Shares of NaN, of infinities and, of magnitudes, of
-    exact zeros are written beside it.
+    Time runs downwards. Each ridge is scaled to its own fullest bin, so that the shapes
+    can be compared. The shares of NaN, of infinities and, for magnitudes, of exact
+    zeros are written beside it.
 
     Args:
-        recording: A `Recording` of raw values, or of an `hr.Histogram` of them.
-        quantity: `"gradients"` or `"weights"`.
+        recording: A recording of raw values, or of an `hr.Histogram` of them.
+        quantity: What to draw.
         variables: A glob or list of globs on the paths; None for all.
-        ridges: Of how many records, evenly chosen, the first and the last among them.
-        magnitude: Whether magnitudes are shown, on a logarithmic scale, or values; an
-            `hr.Histogram` has magnitudes alone. None for values where they were
-            recorded.
-        axes: As many axes as there are variables; None for those of a new figure.
+        ridges: How many records to show, evenly spaced from the first to the last.
+        magnitude: True for magnitudes, on a logarithmic scale. False for values; an
+            `hr.Histogram` has only magnitudes. None for values where they were
+            recorded, and magnitudes elsewhere.
+        axes: As many axes as there are variables; None for a new figure.
 
     Returns:
         An array of axes, of shape `(variables,)`.
 
     Raises:
-        TypeError: If it is no recording.
+        TypeError: If `recording` is not a recording.
         ValueError: If the recording is empty or has neither raw values nor an
-            `hr.Histogram`, nothing matches `variables`, they are more than 12, or
-            another argument is none of the above.
+            `hr.Histogram`, if nothing matches `variables`, if more than 12 match, or
+            if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
     source.checked(recording)
-    if isinstance(ridges, bool) or not isinstance(ridges, int) or ridges < 1:
-        raise ValueError(f"Expected ridges: an int, 1 or more. Received: {ridges!r}.")
-    chosen = np.linspace(0, len(recording) - 1, min(ridges, len(recording)))
+    count = min(positive_integer(ridges, "ridges"), len(recording))
+    chosen = np.linspace(0, len(recording) - 1, count)
     records = chosen.round().astype(int)
     panels = _read(recording, quantity, variables, records, magnitude)
     _check(recording, quantity, variables, magnitude, panels)
@@ -78,22 +90,30 @@ def histograms(
 
 
 class Ridges:
-    """Histograms of one variable, with bins that they share.
+    """Histograms of one variable, with the same bins.
 
     Args:
-        counts: Counts, `(ridges, bins)`.
-        edges: Edges of the bins.
-        others: Dict from a name to the share, for each ridge, of elements in no bin.
-        is_magnitude: Whether they are of magnitudes.
+        counts: Counts, shape `(ridges, bins)`.
+        edges: Edges of the bins, shape `(bins + 1,)`.
+        others: For each kind of elements that no bin holds, their share in each ridge,
+            from 0 to 1.
+        is_magnitude: Whether they are histograms of magnitudes.
     """
 
-    def __init__(self, counts, edges, others, *, is_magnitude):
+    def __init__(
+        self,
+        counts: np.ndarray,
+        edges: np.ndarray,
+        others: dict[str, np.ndarray],
+        *,
+        is_magnitude: bool,
+    ) -> None:
         self.counts, self.edges, self.others = counts, edges, others
         self.is_magnitude = is_magnitude
 
     @classmethod
-    def of_values(cls, rows):
-        """Of raw values, one row of elements a ridge."""
+    def of_values(cls, rows: np.ndarray) -> Self:
+        """Ridges of raw values, shape `(ridges, elements)`."""
         finite = rows[np.isfinite(rows)]
         low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
         if not low < high:
@@ -105,8 +125,8 @@ class Ridges:
         return cls(np.array(counts), edges, shares, is_magnitude=False)
 
     @classmethod
-    def of_counts(cls, counts, edges):
-        """Of what an `hr.Histogram` makes, one row a ridge."""
+    def of_counts(cls, counts: np.ndarray, edges: npt.ArrayLike) -> Self:
+        """Ridges of what an `hr.Histogram` makes, shape `(ridges, bins + 3)`."""
         edges = np.asarray(edges)
         bins = len(edges) - 1
         counts = np.nan_to_num(counts)  # NaN in a record that has none.
@@ -121,10 +141,16 @@ class Ridges:
         return cls(inner[:, first : last + 1], edges, shares, is_magnitude=True)
 
 
-def _read(recording, quantity, variables, records, magnitude):
+def _read(
+    recording: Recording,
+    quantity: Quantity,
+    variables: str | Sequence[str] | None,
+    records: npt.NDArray[np.integer],
+    magnitude: bool | None,
+) -> dict[str, Ridges]:
     """`Ridges` by path."""
     raw = recording.arrays(quantity)
-    found = {}
+    found: dict[str, Ridges] = {}
     for path in choose_paths(recording.paths, variables):
         if path in raw and 0 not in raw[path].shape:
             rows = np.stack([np.ravel(raw[path][int(n)]) for n in records])
@@ -137,7 +163,7 @@ def _read(recording, quantity, variables, records, magnitude):
     return found
 
 
-def _of_raw(rows, magnitude):
+def _of_raw(rows: np.ndarray, magnitude: bool | None) -> Ridges:
     if not magnitude:
         return Ridges.of_values(rows)
     histogram = Histogram()
@@ -145,8 +171,13 @@ def _of_raw(rows, magnitude):
     return Ridges.of_counts(counts, histogram.edges)
 
 
-def _of_recorded(recording, quantity, path, records):
-    """Of a recorded `hr.Histogram`, if there is one of this variable."""
+def _of_recorded(
+    recording: Recording,
+    quantity: Quantity,
+    path: str,
+    records: npt.NDArray[np.integer],
+) -> dict[str, Ridges]:
+    """Ridges of a recorded `hr.Histogram`, if there is one of this variable."""
     for name, how in source.recorded_kind(recording, quantity, "Histogram").items():
         arrays = recording.arrays(quantity, name)
         if path in arrays:
@@ -155,7 +186,13 @@ def _of_recorded(recording, quantity, path, records):
     return {}
 
 
-def _check(recording, quantity, variables, magnitude, panels):
+def _check(
+    recording: Recording,
+    quantity: Quantity,
+    variables: str | Sequence[str] | None,
+    magnitude: bool | None,
+    panels: Mapping[str, Ridges],
+) -> None:
     if not panels:
         raise ValueError(
             f"Histograms need raw {quantity} or an hr.Histogram of them"
@@ -172,12 +209,12 @@ def _check(recording, quantity, variables, magnitude, panels):
         )
 
 
-def _named(quantity, ridges):
+def _named(quantity: Quantity, ridges: Ridges) -> str:
     name = quantity[:-1]
     return f"|{name}|" if ridges.is_magnitude else name.capitalize()
 
 
-def _draw(ax, ridges, times):
+def _draw(ax: Axes, ridges: Ridges, times: np.ndarray) -> None:
     """Draws ridges, the first at the top."""
     count = len(ridges.counts)
     x = np.repeat(ridges.edges, 2)[1:-1]
@@ -204,12 +241,12 @@ def _draw(ax, ridges, times):
         style.plain_ticks(ax.xaxis)
 
 
-def _said_of_others(others, number):
+def _said_of_others(others: Mapping[str, np.ndarray], number: int) -> str:
     shares = {name: share[number] for name, share in others.items()}
     if shares.pop(_ABSENT, 0):
         return _ABSENT
     return ", ".join(f"{_percent(s)} {name}" for name, s in shares.items() if s > 0)
 
 
-def _percent(share):
+def _percent(share: float) -> str:
     return "<1 %" if share < 0.005 else f"{100 * share:.0f} %"

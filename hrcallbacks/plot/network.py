@@ -1,6 +1,9 @@
-"""A small dense network as a picture of nodes and links: which can be drawn."""
+"""A small dense network as a picture of nodes and links, and which can be drawn."""
+
+from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 
@@ -8,12 +11,23 @@ from hrcallbacks.plot import source
 from hrcallbacks.plot.chain import Chain
 from hrcallbacks.plot.picture import Picture
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hrcallbacks.recording import Recording
+
 _MOST_UNITS = 16
 _MOST_WEIGHTS = 200
 _MOST_VALUES = 40
 
 
-def network(recording, *, record=-1, values=False, ax=None):
+def network(
+    recording: Recording,
+    *,
+    record: SupportsIndex = -1,
+    values: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
     """The nodes and links of a small dense network at one record.
 
     A link's colour is its weight's sign, its width the weight's magnitude. A triangle
@@ -23,20 +37,20 @@ def network(recording, *, record=-1, values=False, ax=None):
     incoming and outgoing weights and of its bias are exactly zero in this record.
 
     Args:
-        recording: A `Recording` of all raw weights of a chain of dense layers, and of
+        recording: A recording of all raw weights of a chain of dense layers, and of
             their raw gradients if those are to be shown.
         record: Which record: 0 is the first, -1 the last.
         values: Whether weights and gradients are written beside the links.
-        ax: Axes to draw on; None for those of a new figure.
+        ax: Axes to draw on; None for a new figure.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: If the recording is empty, its model is no chain of dense layers,
-            weights were not recorded, it has more than 16 units in a layer or more than
-            200 weights (40 with `values`), or there is no such record.
+        TypeError: If `recording` is not a recording.
+        ValueError: If the recording is empty, its model is not a chain of dense layers,
+            weights were not recorded, there are more than 16 units in a layer or more
+            than 200 weights (40 with `values`), or there is no such record.
         ImportError: If Matplotlib is not installed.
     """
     picture = picture_of(recording, values=values, ax=ax)
@@ -44,8 +58,8 @@ def network(recording, *, record=-1, values=False, ax=None):
     return picture.ax
 
 
-def picture_of(recording, *, values, ax):
-    """The picture of a recording, of no record yet; arguments as of `network`."""
+def picture_of(recording: Recording, *, values: bool, ax: Axes | None) -> Picture:
+    """The picture of a recording, before it shows a record; see `network`."""
     chain = dense_chain(source.checked(recording))
     count = sum(a * b for a, b in chain.pairs)
     if values and count > _MOST_VALUES:
@@ -57,11 +71,11 @@ def picture_of(recording, *, values, ax):
     return Picture(recording, chain, values=values, ax=ax)
 
 
-def dense_chain(recording):
+def dense_chain(recording: Recording) -> Chain:
     """The dense layers of a recording's model.
 
     Raises:
-        ValueError: If it is none of such, too large to draw, or was not recorded.
+        ValueError: If they are not a chain, too large to draw, or were not recorded.
     """
     shapes = dict(recording.attributes["variables"])
     kernels = [path for path, shape in shapes.items() if len(shape) == 2]
@@ -88,12 +102,12 @@ def dense_chain(recording):
             f"{missing} were not recorded. Record GradientRecorder(weights='raw'), of "
             "all variables."
         )
-    biases = [f"{source.layer_of(path)}/bias" for path in kernels]
-    biases = [b if b in recording.weights else None for b in biases]
+    names = [f"{source.layer_of(path)}/bias" for path in kernels]
+    biases = [name if name in recording.weights else None for name in names]
     return Chain(kernels, biases, sizes)
 
 
-def _refused(why):
+def _refused(why: str) -> ValueError:
     return ValueError(
         f"The picture is of a small chain of dense layers. {why} See "
         "hr.plot.gradient_flow(recording), hr.plot.heatmap(recording, variables=...), "

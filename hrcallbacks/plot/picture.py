@@ -1,9 +1,23 @@
-"""Nodes and links, drawn once, and then shown at one record or another."""
+"""Nodes and links, drawn once, then shown as they were at any record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.plot import captions, source, style
 from hrcallbacks.plot.chain import RADIUS, read_biases, read_links
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.typing import ColorType
+
+    from hrcallbacks.plot.chain import Chain
+    from hrcallbacks.recording import Recording
 
 _WIDTH, _HEIGHT = 7.0, 6.0  # Inches, the height at the most.
 _SPACING = 0.62  # Inches between the nodes of a layer, if there is room.
@@ -18,21 +32,24 @@ class Picture:
     """The picture of a network.
 
     Args:
-        recording: A `Recording`.
-        chain: Its `Chain`.
+        recording: What to show.
+        chain: The layers of its model.
         values: Whether numbers are written.
-        ax: Axes, or None.
+        ax: Axes to draw on; None for a new figure.
 
     Attributes:
         ax: The axes.
         links: A `LineCollection`, a line for each of `Chain.links`.
-        rising: Triangles of positive gradients, one a link, of size 0 where none.
-        falling: Those of negative ones.
-        broken: Crosses of those that are NaN or infinite.
+        rising: Triangles for positive gradients, one a link, of size 0 where it has no
+            such gradient.
+        falling: Triangles for negative ones.
+        broken: Crosses for those that are NaN or infinite.
         nodes: A `PatchCollection`, a circle for each unit, the inputs first.
     """
 
-    def __init__(self, recording, chain, *, values, ax):
+    def __init__(
+        self, recording: Recording, chain: Chain, *, values: bool, ax: Axes | None
+    ) -> None:
         self._recording, self._chain = recording, chain
         weights, gradients = recording.weights, recording.gradients
         self._weights = read_links(weights, chain)
@@ -55,7 +72,7 @@ class Picture:
         steepest = None if self._gradients is None else self._steepest
         captions.add_legend(self.ax, self._widest, steepest)
 
-    def _draw_links(self, ends):
+    def _draw_links(self, ends: np.ndarray) -> None:
         from matplotlib.collections import LineCollection
 
         self.links = LineCollection(list(ends), capstyle="butt", zorder=1)
@@ -69,7 +86,9 @@ class Picture:
         self.falling = self._scatter("v", style.NEGATIVE, 0)
         self.broken = self._scatter("x", style.ink(), 1.5)
 
-    def _scatter(self, marker, color, linewidth):
+    def _scatter(
+        self, marker: str, color: ColorType, linewidth: float
+    ) -> PathCollection:
         return self.ax.scatter(
             *self._glyphs.T,
             s=np.zeros(len(self._glyphs)),
@@ -79,7 +98,7 @@ class Picture:
             zorder=2,
         )
 
-    def _draw_nodes(self):
+    def _draw_nodes(self) -> None:
         from matplotlib.collections import PatchCollection
         from matplotlib.patches import Circle
 
@@ -87,7 +106,8 @@ class Picture:
         circles = [Circle(place, RADIUS) for place in places]
         self.nodes = PatchCollection(circles, zorder=3)
         self.ax.add_collection(self.nodes, autolim=False)
-        small = {"ha": "center", "va": "center", "fontsize": "small", "zorder": 4}
+        small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
+        small["zorder"] = 4
         if max(self._chain.sizes) <= _MOST_NUMBERED:
             for (x, y), name in zip(places, self._chain.unit_names(), strict=True):
                 self.ax.text(x, y, name, **small)
@@ -97,7 +117,7 @@ class Picture:
         for nodes, name in zip(self._places, ["input", *names], strict=True):
             self.ax.text(nodes[0][0], bottom, name.rstrip("/"), **small)
 
-    def _write(self, ends):
+    def _write(self, ends: np.ndarray) -> captions.Numbers:
         """Numbers beside the links and the nodes, to be filled in."""
         along = ends[:, 1] - ends[:, 0]
         shares = 0.5 + (self._chain.shares() - 0.5) * 0.25
@@ -106,15 +126,15 @@ class Picture:
         below = np.concatenate(self._places[1:]) - (0, RADIUS)
         return captions.Numbers(self.ax, middles, self._glyphs, angles, below)
 
-    def _set_limits(self):
+    def _set_limits(self) -> None:
         (left, _), (right, _) = self._places[0][0], self._places[-1][0]
         half = max(self._chain.sizes) / 2
         self.ax.set(xlim=(left - 0.8, right + 0.8), ylim=(-half - 0.6, half))
         self.ax.set_aspect("equal")
         self.ax.axis("off")
 
-    def show(self, record):
-        """Shows a record.
+    def show(self, record: SupportsIndex) -> None:
+        """Draws the network as it was at a record.
 
         Args:
             record: 0 is the first, -1 the last.
@@ -128,6 +148,7 @@ class Picture:
                 f"Expected record: an int from {-count} to {count - 1}, for there are "
                 f"{count:,} records. Received: {record!r}."
             )
+        record = int(record)
         self._show_links(self._weights[record])
         if self._gradients is not None:
             self._show_gradients(self._gradients[record])
@@ -140,12 +161,12 @@ class Picture:
             )
         self.ax.set_title(self._title(record))
 
-    def _title(self, record):
+    def _title(self, record: int) -> str:
         x, label = source.time_axis(self._recording)
         loss = self._recording.index["loss"].iloc[record]
         return f"{label} {x[record]:,}, loss {loss:.4g}"
 
-    def _show_links(self, weights):
+    def _show_links(self, weights: np.ndarray) -> None:
         good = np.isfinite(weights)
         part = np.abs(np.where(good, weights, 0)) / self._widest
         widths = np.where(good, _NARROWEST + (_WIDEST - _NARROWEST) * part, 1)
@@ -155,7 +176,7 @@ class Picture:
         )
         self.links.set_linestyle(["-" if fine else ":" for fine in good])
 
-    def _show_gradients(self, gradients):
+    def _show_gradients(self, gradients: np.ndarray) -> None:
         good = np.isfinite(gradients)
         part = np.abs(np.where(good, gradients, 0)) / self._steepest
         # The smallest that is not zero can still be seen.
@@ -164,9 +185,9 @@ class Picture:
         self.falling.set_sizes(np.where(good & (gradients < 0), size, 0))
         self.broken.set_sizes(np.where(good, 0, 25))
 
-    def _show_nodes(self, record):
+    def _show_nodes(self, record: int) -> None:
         ink = style.ink()
-        rings = [(ink, 1.0)] * self._chain.sizes[0]
+        rings: list[tuple[ColorType, float]] = [(ink, 1.0)] * self._chain.sizes[0]
         for bias in self._biases_of(record):
             if bias is None or not np.isfinite(bias):
                 rings.append((ink, 1.0))
@@ -178,27 +199,27 @@ class Picture:
         self.nodes.set_edgecolor([color for color, _ in rings])
         self.nodes.set_linewidth([width for _, width in rings])
 
-    def _biases_of(self, record):
+    def _biases_of(self, record: int) -> list[float | None]:
         """The bias of each unit behind the inputs, or None."""
-        found = []
+        found: list[float | None] = []
         for count, biases in zip(self._chain.sizes[1:], self._biases, strict=True):
             found += [None] * count if biases is None else list(biases[record])
         return found
 
-    def _dead(self, record):
+    def _dead(self, record: int) -> Sequence[bool] | npt.NDArray[np.bool_]:
         if self._gradients is None:
             return [False] * sum(self._chain.sizes)
         biases = [None if b is None else b[record] for b in self._bias_gradients]
         return self._chain.dead_units(self._gradients[record], biases)
 
 
-def _largest(*arrays):
+def _largest(*arrays: np.ndarray | None) -> float:
     """The largest magnitude, or 1 if there is none above zero."""
     known = [a[np.isfinite(a)] for a in arrays if a is not None]
-    return max((np.abs(a).max() for a in known if a.size), default=0) or 1.0
+    return max((float(np.abs(a).max()) for a in known if a.size), default=0) or 1.0
 
 
-def _signed(value, alpha):
+def _signed(value: float, alpha: float) -> ColorType:
     from matplotlib.colors import to_rgba
 
     if not np.isfinite(value) or value == 0:

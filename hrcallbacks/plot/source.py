@@ -1,19 +1,28 @@
 """What the pictures take from a recording, and what they refuse."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks import tables
 from hrcallbacks.plot import style
 from hrcallbacks.selection import choose_paths
 
+if TYPE_CHECKING:
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
 
-def checked(recording):
-    """A recording that has a record.
+
+def checked(recording: Recording) -> Recording:
+    """The recording that was passed, if it is one and has a record.
 
     Raises:
-        TypeError: If it is no recording.
+        TypeError: If it is not a recording.
         ValueError: If it is empty.
     """
     if isinstance(recording, str | os.PathLike):
@@ -45,53 +54,79 @@ def checked(recording):
     return recording
 
 
-def time_axis(recording):
+class TimeAxis(NamedTuple):
+    """Where the records of a recording lie in time.
+
+    Attributes:
+        times: Numbers of epochs or steps, one a record.
+        label: What they count.
+    """
+
+    times: npt.NDArray[np.integer]
+    label: Literal["Epoch", "Step"]
+
+
+class Elements(NamedTuple):
+    """A variable's elements, or a sample of them.
+
+    Attributes:
+        array: Shape `(records, *shape)`, or `(records, n)` for n sampled elements, in
+            memory or on disk.
+        indices: Flat indices of the sampled elements; None for all.
+    """
+
+    array: Any
+    indices: npt.NDArray[np.integer] | None
+
+
+def time_axis(recording: Recording) -> TimeAxis:
     """Where the records lie in time.
 
     Returns:
-        An array of epochs, where one record an epoch was recorded in one fit; of
-        steps otherwise. And the axis' label, `"Epoch"` or `"Step"`.
+        Epochs, if a single fit recorded one record an epoch; steps otherwise.
     """
     index = recording.index
-    epochs = index["epoch"].to_numpy()
+    epochs = np.asarray(index["epoch"])
     by_epoch = recording.attributes.get("record_freq") == "epoch"
     # A second fit counts its epochs anew.
     if by_epoch and np.all(np.diff(epochs) > 0):
-        return epochs, "Epoch"
-    return index["step"].to_numpy(), "Step"
+        return TimeAxis(epochs, "Epoch")
+    return TimeAxis(np.asarray(index["step"]), "Step")
 
 
-def raw_paths(recording, quantity, variables):
-    """The chosen variables of which every element was recorded, or a sample.
-
-    Returns:
-        Dict from path to `(array, indices)`: an array of shape `(records, *shape)`, or
-        `(records, n)` for n sampled elements, whose flat indices are then given.
-    """
-    found = {}
+def raw_paths(
+    recording: Recording, quantity: Quantity, variables: str | Sequence[str] | None
+) -> dict[str, Elements]:
+    """The chosen variables whose elements were recorded, all or a sample, by path."""
+    found: dict[str, Elements] = {}
     raw = recording.arrays(quantity)
     samples = recorded_kind(recording, quantity, "Sample")
     for path in choose_paths(recording.paths, variables):
         if path in raw:
-            found[path] = raw[path], None
+            found[path] = Elements(raw[path], None)
             continue
         for name, described in samples.items():
             arrays = recording.arrays(quantity, name)
             if path in arrays:
-                found[path] = arrays[path], sampled(recording, path, described)
+                indices = sampled(recording, path, described)
+                found[path] = Elements(arrays[path], indices)
                 break
     return found
 
 
-def absent(recording, quantity, path):
-    """Bool for each record: whether a variable got no gradient in it."""
+def absent(
+    recording: Recording, quantity: Quantity, path: str
+) -> npt.NDArray[np.bool_]:
+    """In which records a variable got no gradient; one bool a record."""
     flags = recording.has_gradient
     if quantity != "gradients" or path not in flags:
         return np.zeros(len(recording), bool)
-    return ~flags[path].to_numpy()
+    return ~np.asarray(flags[path], bool)
 
 
-def sampled(recording, path, described):
+def sampled(
+    recording: Recording, path: str, described: Mapping[str, Any]
+) -> npt.NDArray[np.integer]:
     """The flat indices of the elements that an `hr.Sample` took."""
     from hrcallbacks.reductions import Sample
 
@@ -100,20 +135,22 @@ def sampled(recording, path, described):
     return sample.indices(int(np.prod(shape, dtype=int)))
 
 
-def recorded_kind(recording, quantity, kind):
+def recorded_kind(
+    recording: Recording, quantity: Quantity, kind: str
+) -> dict[str, dict[str, Any]]:
     """Descriptions of the recorded reductions of a kind, by name."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return {n: d for n, d in asked.items() if d.get("kind") == kind}
 
 
-def recorded_of(recording, quantity):
+def recorded_of(recording: Recording, quantity: Quantity) -> str:
     """What was recorded of a quantity, for messages."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return ", ".join(asked) or "nothing"
 
 
-def short_names(paths):
-    """What pictures call paths: without the model's name, where all begin with it.
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """What pictures call each path: without the model's name, if all begin with it.
 
     Example:
         >>> short_names(["net/a/kernel", "net/a/bias"])
@@ -126,17 +163,17 @@ def short_names(paths):
     return {path: style.plain_text(name) for path, name in shown.items()}
 
 
-def layer_of(path):
+def layer_of(path: str) -> str:
     """The layer that a variable belongs to."""
     return path.rpartition("/")[0] or path
 
 
-def is_dense(recording):
-    """Whether the model has kernels of two axes and their biases alone."""
+def is_dense(recording: Recording) -> bool:
+    """Whether the model has only kernels of two axes and their biases."""
     return not_dense(recording) is None
 
 
-def not_dense(recording):
+def not_dense(recording: Recording) -> str | None:
     """The first variable that is no dense layer's kernel or bias, or None."""
     shapes = dict(recording.attributes["variables"])
     kernels = {
@@ -151,13 +188,18 @@ def not_dense(recording):
     return None
 
 
-def element_labels(recording, path, quantity, indices=None):
+def element_labels(
+    recording: Recording,
+    path: str,
+    quantity: Quantity,
+    indices: npt.NDArray[np.integer] | None = None,
+) -> list[str]:
     """A name for each element: `w^1_3` as mathtext in a dense network, or its indices.
 
     Args:
-        recording: A `Recording`.
+        recording: The recording.
         path: A variable's path.
-        quantity: `"weights"` or `"gradients"`.
+        quantity: What the elements are.
         indices: The flat indices of the elements; None for all.
     """
     shape = tuple(dict(recording.attributes["variables"])[path])
@@ -169,7 +211,7 @@ def element_labels(recording, path, quantity, indices=None):
     return ["[" + ",".join(map(str, e)) + "]" for e in elements]
 
 
-def _mathtext(symbol):
+def _mathtext(symbol: str) -> str:
     letter, _, rest = symbol.partition("^")
     above, _, below = rest.partition("_")
     return f"${letter}^{{{above}}}_{{{below}}}$"

@@ -5,11 +5,26 @@ Text and grid have the colours of Matplotlib's rcParams, so that
 lightness: each has a contrast of 3:1 or more with white and with `#1e2129` alike.
 """
 
-import numpy as np
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hrcallbacks.optional import optional
 from hrcallbacks.terminal import visible
 
-# Okabe and Ito's blue and vermilion; the others were searched for among the colours
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.lines import Line2D
+    from matplotlib.typing import ColorType
+
+# Okabe and Ito's blue and vermillion; the others were searched for among the colours
 # of that contrast, so as to lie far from each other for each kind of colour vision:
 # further than Okabe and Ito's own, some of which are too light for white paper.
 PALETTE = ("#0072b2", "#d55e00", "#799e6d", "#c279c2", "#3d92ff", "#9e556d", "#863df3")
@@ -29,7 +44,7 @@ _THEMES = {
 }
 
 
-def theme(name):
+def theme(name: Literal["light", "dark", "transparent"]) -> dict[str, Any]:
     """Settings of Matplotlib for a light page, a dark one, or both.
 
     The plots have whatever colours of text and background Matplotlib is set to; they
@@ -68,30 +83,21 @@ def theme(name):
     }
 
 
-def pyplot():
-    """`matplotlib.pyplot`.
+def pyplot() -> Any:
+    """The module `matplotlib.pyplot`; `Any`, because no type names one module.
 
     Raises:
         ImportError: If Matplotlib is not installed.
     """
-    try:
+    with optional("Matplotlib", extra="plot", needed_by="A picture"):
         import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f"A picture needs Matplotlib ({error}). Install it with: "
-            'pip install "hrcallbacks[plot]".'
-        ) from error
     return plt
 
 
 def plain_text(text: str) -> str:
-    r"""Text of a recording, as Matplotlib shows it: never as mathematics.
+    r"""Text of a recording, escaped so that Matplotlib does not read it as mathtext.
 
-    A layer may be called `$x^{$`, which is no mathtext, or `$x$`, which is, and was
-    not meant to be.
-
-    Args:
-        text: The text.
+    A layer may be called `$x$`, which would be typeset, or `$x^{$`, which would fail.
 
     Example:
         >>> print(plain_text("$x$/kernel"))
@@ -100,50 +106,64 @@ def plain_text(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def ink():
+def ink() -> str:
     """The colour of text."""
     return pyplot().rcParams["text.color"]
 
 
-def faint(alpha):
-    """The colour of text, let through."""
+def faint(alpha: float) -> ColorType:
+    """The colour of text, made transparent; `alpha` from 0 to 1."""
     from matplotlib.colors import to_rgba
 
     return to_rgba(ink(), alpha)
 
 
-def new_axes(ax, *, size=(7, 4)):
-    """The axes to draw on: those given, or those of a new figure.
+def new_axes(ax: Axes | None, *, size: tuple[float, float] = (7, 4)) -> Axes:
+    """The axes to draw on: those passed, or those of a new figure.
 
     Args:
-        ax: Axes or None.
+        ax: Axes, or None.
         size: Width and height of a new figure, in inches.
+
+    Raises:
+        TypeError: If `ax` is something else.
     """
     plt = pyplot()
     if ax is None:
-        _, ax = plt.subplots(figsize=size, layout="constrained")
-    elif not hasattr(ax, "plot") or not hasattr(ax, "get_xaxis_transform"):
+        return plt.subplots(figsize=size, layout="constrained")[1]
+    if not hasattr(ax, "plot") or not hasattr(ax, "get_xaxis_transform"):
         raise TypeError(f"Expected ax: Matplotlib axes. Received: {ax!r:.200}.")
     return ax
 
 
-def columns_for(count):
-    """In how many columns so many panels are laid out."""
+def columns_for(count: int) -> int:
+    """In how many columns to lay out a number of panels."""
     return {1: 1, 2: 2, 4: 2}.get(count, 3)
 
 
-def new_grid(axes, shape, *, size, columns=None, share=True):
-    """Axes in rows and columns: those given, or those of a new figure.
+def new_grid(
+    axes: Sequence[Axes] | Sequence[Sequence[Axes]] | np.ndarray | None,
+    shape: tuple[int, int],
+    *,
+    size: tuple[float, float],
+    columns: int | None = None,
+    share: bool = True,
+) -> tuple[npt.NDArray[np.object_], bool]:
+    """Axes in rows and columns: those passed, or those of a new figure.
 
     Args:
-        axes: An array or list of axes, or None.
+        axes: Axes, or None.
         shape: How many rows and columns.
         size: Width and height of a new figure, in inches.
-        columns: Of how many columns a new figure is to be: the others go below them.
-        share: Whether panels share their x axis.
+        columns: How many columns fit side by side in a new figure; the others go below
+            them.
+        share: Whether the panels share their x axis.
 
     Returns:
         An array of axes of that shape, and whether they are new.
+
+    Raises:
+        ValueError: If `axes` are not as many.
     """
     plt = pyplot()
     rows, count = shape
@@ -167,13 +187,16 @@ def new_grid(axes, shape, *, size, columns=None, share=True):
     return panels[:, :count], True
 
 
-def line_style(number, count=0, *, dashes=0):
+def line_style(number: int, count: int = 0, *, dashes: int = 0) -> dict[str, Any]:
     """Colour and dashes of a line.
 
     Args:
-        number: Which colour.
-        count: How many colours there are to be: above 7, a ramp in place of `PALETTE`.
-        dashes: Which dashes.
+        number: Which colour, from 0.
+        count: How many colours are needed; above 7 a ramp replaces `PALETTE`.
+        dashes: Which dashes, from 0.
+
+    Returns:
+        Arguments of `Axes.plot`.
     """
     if count > len(PALETTE):
         color = depth_colors(count)[number]
@@ -183,8 +206,8 @@ def line_style(number, count=0, *, dashes=0):
     return {"color": color, "linestyle": _LINES[dashes % len(_LINES)]}
 
 
-def depth_colors(count):
-    """Colours from the first layer to the last, all as light as the palette's."""
+def depth_colors(count: int) -> list[ColorType]:
+    """Colours from the first layer to the last, all about as light as the palette's."""
     from matplotlib.colors import LinearSegmentedColormap
 
     stops = [PALETTE[0], "#9a6fb0", PALETTE[1]]
@@ -192,10 +215,10 @@ def depth_colors(count):
     return [ramp(n / max(count - 1, 1)) for n in range(count)]
 
 
-def diverging():
-    """A colour map for what is positive or negative: what is zero is transparent.
+def diverging() -> LinearSegmentedColormap:
+    """A colour map for positive and negative numbers, in which zero is transparent.
 
-    So zero has the colour of the paper, be it light or dark.
+    So zero has the colour of the paper, light or dark.
     """
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
@@ -207,13 +230,19 @@ def diverging():
     )
 
 
-def points(count):
-    """Whether a line through so many records shows its points."""
+def points(count: int) -> dict[str, Any]:
+    """Arguments of `Axes.plot` that show a line's points, if there are few of them."""
     return {"marker": "o", "markersize": 3.5} if count <= _MOST_POINTS else {}
 
 
-def finish(ax, *, title=None, xlabel=None, ylabel=None):
-    """Labels, and a quiet frame."""
+def finish(
+    ax: Axes,
+    *,
+    title: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+) -> None:
+    """Adds labels, and makes the frame unobtrusive."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(True, color=ink(), alpha=0.15, linewidth=0.8)
     ax.set_axisbelow(True)
@@ -221,13 +250,13 @@ def finish(ax, *, title=None, xlabel=None, ylabel=None):
     ax.set(**{name: text for name, text in names.items() if text is not None})
 
 
-def time_ticks(ax, x, *, most=8):
-    """Whole numbers at a time axis, each of the times where they are few.
+def time_ticks(ax: Axes, x: np.ndarray, *, most: int = 8) -> None:
+    """Puts whole numbers along the time axis: every time, if there are few.
 
     Args:
-        ax: Axes.
+        ax: The axes.
         x: The times.
-        most: How many ticks have room.
+        most: How many ticks there is room for.
     """
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -240,17 +269,17 @@ def time_ticks(ax, x, *, most=8):
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def log_ticks(ax):
-    """A logarithmic y axis: 0.2 and 30, and powers of ten where numbers are longer."""
+def log_ticks(ax: Axes) -> None:
+    """Makes the y axis logarithmic, labelled 0.2 or 30, or else powers of ten."""
     from matplotlib.ticker import FuncFormatter
 
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     if low < 1e-3 or high > 1e4:
         return
-    few = {2, 3, 5} if high / low < 100 else set()
+    few = {2, 3, 5} if high / low < 100 else set[int]()
 
-    def text(value, _):
+    def text(value: float, _: int | None) -> str:
         leading = value / 10.0 ** np.floor(np.log10(value) + 1e-9)
         return f"{value:g}" if round(leading, 6) in few | {1} else ""
 
@@ -258,23 +287,31 @@ def log_ticks(ax):
     ax.yaxis.set_minor_formatter(FuncFormatter(text))
 
 
-def plain_ticks(axis):
-    """Writes 1e-08 at each tick, where Matplotlib has a factor beside the axis."""
+def plain_ticks(axis: Axis) -> None:
+    """Writes 1e-08 at each tick, in place of Matplotlib's factor beside the axis."""
     largest = np.abs(axis.get_view_interval()).max()
     if largest >= 1e5 or largest < 1e-3:
         axis.set_major_formatter(lambda value, _: f"{value:.3g}")
 
 
-def mark_edge(ax, x, where, *, edge, marker, color):
-    """Marks at an edge of the axes what has no place on its scale.
+def mark_edge(
+    ax: Axes,
+    x: npt.ArrayLike,
+    where: npt.NDArray[np.bool_],
+    *,
+    edge: Literal["top", "bottom"],
+    marker: str,
+    color: ColorType,
+) -> None:
+    """Marks at an edge of the axes what its scale cannot show.
 
     Args:
-        ax: Axes.
+        ax: The axes.
         x: Places along the x axis.
-        where: Which of them to mark, array of bool.
-        edge: `"top"` or `"bottom"`.
+        where: Which of them to mark.
+        edge: Which edge.
         marker: Matplotlib's marker.
-        color: Colour.
+        color: Its colour.
     """
     if np.any(where):
         y = {"top": 0.98, "bottom": 0.02}[edge]
@@ -292,7 +329,7 @@ def mark_edge(ax, x, where, *, edge, marker, color):
         )
 
 
-def mark_entry(marker, label):
+def mark_entry(marker: str, label: str) -> Line2D:
     """An entry of a legend for such marks."""
     from matplotlib.lines import Line2D
 
@@ -301,13 +338,13 @@ def mark_entry(marker, label):
     )
 
 
-def note(ax, text):
-    """Says in the middle of the axes why there is nothing to see."""
+def note(ax: Axes, text: str) -> None:
+    """Writes in the middle of the axes why there is nothing to see."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
     ax.set_yticks([])
 
 
-def legend_right(ax, handles, title=None):
+def legend_right(ax: Axes, handles: Sequence[Artist], title: str | None = None) -> None:
     """A legend beside the axes."""
     ax.legend(
         handles=handles,

@@ -1,53 +1,74 @@
 """Each weight and each gradient over time."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 
 from hrcallbacks.plot import source, style
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from hrcallbacks.arguments import Quantity
+    from hrcallbacks.recording import Recording
+
 _MOST_PANELS = 12
-# So many elements have a line each.
+# With more elements than this, bands replace lines.
 _MOST_LINES = 12
+# Lower and upper end of each band, and its alpha.
 _QUANTILES = ((0, 1, 0.12), (0.05, 0.95, 0.25), (0.25, 0.75, 0.45))
 
+# By quantity and path.
+Rows: TypeAlias = "dict[Quantity, dict[str, source.Elements]]"
 
-def trajectories(recording, *, variables=None, axes=None):
+
+def trajectories(
+    recording: Recording,
+    *,
+    variables: str | Sequence[str] | None = None,
+    axes: np.ndarray | Sequence[Axes] | Sequence[Sequence[Axes]] | None = None,
+) -> npt.NDArray[np.object_]:
     """Weights over time, and their gradients below them, a column for each variable.
 
     A variable of up to 12 elements has a line for each: in a dense network under the
     symbols of the published tables, `w^1_3` and so on, elsewhere under its indices.
-    A larger one has its median, and bands of the middle half, the middle nine tenths,
-    and all of its elements. NaN and infinities are marked at the upper edge.
+    For a larger one the median is drawn, with bands of the middle half, the middle nine
+    tenths, and all of its elements. NaN and infinities are marked at the upper edge.
 
     Args:
-        recording: A `Recording` of raw gradients or weights, or of an `hr.Sample` of
+        recording: A recording of raw gradients or weights, or of an `hr.Sample` of
             them.
         variables: A glob or list of globs on the paths; None for all.
-        axes: Axes to draw on, of shape `(rows, variables)`; None for those of a new
-            figure.
+        axes: Axes to draw on, of shape `(rows, variables)`; None for a new figure.
 
     Returns:
-        An array of axes, of shape `(2, variables)`: weights, gradients. If only
-        one of them was recorded, `(1, variables)`.
+        An array of axes, of shape `(2, variables)`: weights, then gradients. If only
+        one of the two was recorded, `(1, variables)`.
 
     Raises:
-        TypeError: If it is no recording.
-        ValueError: If the recording is empty or neither was recorded, nothing matches
-            `variables`, they are more than 12, or `axes` are not as many as needed.
+        TypeError: If `recording` is not a recording.
+        ValueError: If the recording is empty or has neither, if nothing matches
+            `variables`, if more than 12 match, or if `axes` has the wrong number of
+            axes.
         ImportError: If Matplotlib is not installed.
     """
     source.checked(recording)
-    rows = {
-        quantity: source.raw_paths(recording, quantity, variables)
-        for quantity in ("weights", "gradients")
-    }
-    rows = {quantity: found for quantity, found in rows.items() if found}
+    rows: Rows = {}
+    for quantity in ("weights", "gradients"):
+        if found := source.raw_paths(recording, quantity, variables):
+            rows[quantity] = found
     paths = [p for p in recording.paths if any(p in found for found in rows.values())]
     _check(recording, paths, variables)
     wide = style.columns_for(len(paths))
     height = (2.1 * len(rows) + 0.4) * -(-len(paths) // wide)
     shape = (len(rows), len(paths))
     panels, new = style.new_grid(axes, shape, size=(7, height), columns=wide)
-    entries = {}
+    entries: dict[str, list[Artist]] = {}
     for place, path in enumerate(paths):
         column = dict(zip(rows, panels[:, place], strict=True))
         entries[path] = _draw_column(column, recording, path, rows, most=12 // wide)
@@ -56,7 +77,9 @@ def trajectories(recording, *, variables=None, axes=None):
     return panels
 
 
-def _check(recording, paths, variables):
+def _check(
+    recording: Recording, paths: Sequence[str], variables: str | Sequence[str] | None
+) -> None:
     if not paths:
         raise ValueError(
             "Trajectories are drawn of single elements, and none was recorded of "
@@ -73,10 +96,26 @@ def _check(recording, paths, variables):
         )
 
 
-def _draw_column(column, recording, path, rows, *, most):
-    """Draws one variable's weights and gradients; returns entries for a legend."""
+def _draw_column(
+    column: Mapping[Quantity, Axes],
+    recording: Recording,
+    path: str,
+    rows: Rows,
+    *,
+    most: int,
+) -> list[Artist]:
+    """Draws one variable's weights and gradients; returns entries for a legend.
+
+    Args:
+        column: The axes of each quantity.
+        recording: The recording.
+        path: The variable's path.
+        rows: What was recorded.
+        most: How many ticks there is room for.
+    """
     x, _ = source.time_axis(recording)
-    entries, broken = [], False
+    entries: list[Artist] = []
+    broken = False
     for quantity, ax in column.items():
         style.time_ticks(ax, x, most=most)
         style.finish(ax)
@@ -85,47 +124,43 @@ def _draw_column(column, recording, path, rows, *, most):
             continue
         array, indices = rows[quantity][path]
         values = np.asarray(array, np.float64).reshape(len(recording), -1)
-        absent = source.absent(recording, quantity, path)
-        drawn = _draw(ax, x, values, recording, (quantity, path, indices))
+        finite = np.where(np.isfinite(values), values, np.nan)
+        if values.shape[1] <= _MOST_LINES:
+            labels = source.element_labels(recording, path, quantity, indices)
+            drawn = _lines(ax, x, finite, labels)
+        else:
+            drawn = _bands(ax, x, finite)
         entries = entries or drawn
+        _zero_line(ax)
+        style.plain_ticks(ax.yaxis)
+        absent = source.absent(recording, quantity, path)
         bad = ~np.isfinite(values).all(axis=1) & ~absent
         style.mark_edge(ax, x, bad, edge="top", marker="x", color=style.ink())
-        broken = broken or bad.any()
+        broken = broken or bool(bad.any())
         if values.size and not np.isfinite(values).any():
             what = "no gradient" if absent.all() else "NaN or infinite"
             style.note(ax, f"{what}\nin all records")
     return entries + ([style.mark_entry("x", "NaN, inf")] if broken else [])
 
 
-def _draw(ax, x, values, recording, what):
-    quantity, path, indices = what
-    finite = np.where(np.isfinite(values), values, np.nan)
-    if values.shape[1] <= _MOST_LINES:
-        labels = source.element_labels(recording, path, quantity, indices)
-        entries = _lines(ax, x, finite, labels)
-    else:
-        entries = _bands(ax, x, finite)
-    _zero_line(ax)
-    style.plain_ticks(ax.yaxis)
-    return entries
-
-
-def _lines(ax, x, values, labels):
-    look = style.points(len(x)) | {"markersize": 2.5, "linewidth": 1.2}
+def _lines(
+    ax: Axes, x: np.ndarray, values: np.ndarray, labels: Sequence[str]
+) -> list[Artist]:
+    look: dict[str, Any] = style.points(len(x)) | {"markersize": 2.5, "linewidth": 1.2}
     return [
         ax.plot(x, values[:, n], label=label, **style.line_style(n), **look)[0]
         for n, label in enumerate(labels)
     ]
 
 
-def _bands(ax, x, values):
+def _bands(ax: Axes, x: np.ndarray, values: np.ndarray) -> list[Artist]:
     """The median, and bands about it."""
     color = style.PALETTE[0]
     quantiles = sorted({q for low, high, _ in _QUANTILES for q in (low, high)} | {0.5})
     curves = dict(zip(quantiles, _quantiles(values, quantiles), strict=True))
-    entries = ax.plot(
-        x, curves[0.5], color=color, label="median", **style.points(len(x))
-    )
+    entries: list[Artist] = [
+        *ax.plot(x, curves[0.5], color=color, label="median", **style.points(len(x)))
+    ]
     for low, high, alpha in _QUANTILES:
         band = ax.fill_between(
             x, curves[low], curves[high], color=color, alpha=alpha, linewidth=0
@@ -136,7 +171,7 @@ def _bands(ax, x, values):
     return entries
 
 
-def _quantiles(values, quantiles):
+def _quantiles(values: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
     """Quantiles of each row's numbers; NaN where a row has none."""
     found = np.full((len(quantiles), len(values)), np.nan)
     some = np.isfinite(values).any(axis=1)
@@ -145,14 +180,20 @@ def _quantiles(values, quantiles):
     return found
 
 
-def _zero_line(ax):
+def _zero_line(ax: Axes) -> None:
     low, high = ax.get_ylim()
     if low < 0 < high:
         ax.axhline(0, color=style.ink(), alpha=0.4, linewidth=0.8, zorder=1)
 
 
-def _name_axes(panels, recording, rows, *, each):
-    """Labels of the x axes, and of the y axes of every so many columns."""
+def _name_axes(
+    panels: npt.NDArray[np.object_],
+    recording: Recording,
+    rows: Iterable[Quantity],
+    *,
+    each: int,
+) -> None:
+    """Labels the x axes, and the y axes of each column that is a multiple of `each`."""
     for ax in panels[-1]:
         ax.set_xlabel(source.time_axis(recording)[1])
     for quantity, row in zip(rows, panels, strict=True):
@@ -162,8 +203,10 @@ def _name_axes(panels, recording, rows, *, each):
         panels[0, 0].figure.align_ylabels(list(panels[:, ::each].flat))
 
 
-def _head(panels, entries, wide):
-    """Titles, all of a row as high, and below them the legends."""
+def _head(
+    panels: Sequence[Axes], entries: Mapping[str, Sequence[Artist]], wide: int
+) -> None:
+    """Adds titles, level within each row, and the legends below them."""
     names = source.short_names(entries)
     most = 12 // wide
     for start in range(0, len(entries), wide):
@@ -174,7 +217,7 @@ def _head(panels, entries, wide):
             _legend(ax, entries[path], most)
 
 
-def _legend(ax, entries, most):
+def _legend(ax: Axes, entries: Sequence[Artist], most: int) -> None:
     """A legend between the title and the panel, where it covers no line."""
     if entries:
         ax.legend(

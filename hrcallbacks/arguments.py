@@ -1,0 +1,5 @@
+"""Arguments that several functions share, as types."""
+
+from typing import Literal
+
+Quantity = Literal["gradients", "weights"]

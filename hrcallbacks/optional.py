@@ -1,0 +1,34 @@
+"""Packages that are imported only when they are used."""
+
+import contextlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def optional(
+    package: str, *, extra: str, needed_by: str = "This", hint: str = ""
+) -> Iterator[None]:
+    """A block that imports an optional package, or says how to install it.
+
+    The imports are ordinary statements, so that type checkers know what they give.
+
+    Args:
+        package: What people call the package.
+        extra: The extra of `hrcallbacks` that installs it.
+        needed_by: What needs it, the first words of the message.
+        hint: What to do without it: the end of the message.
+
+    Raises:
+        ImportError: If an import in the block fails.
+
+    Example:
+        >>> with optional("the standard library", extra="plot"):
+        ...     import json
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(
+            f"{needed_by} needs {package} ({error}). Install it with: "
+            f'pip install "hrcallbacks[{extra}]".' + (f" {hint}" if hint else "")
+        ) from error
