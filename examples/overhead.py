@@ -272,7 +272,7 @@ CASES = {
     "every step, gradient norms": recorder(
         record_freq=1, gradients="norm", weights=None
     ),
-    "every step, one norm in the logs": recorder(log_norm=True),
+    "every step, one norm in the logs": recorder(sinks=[hr.Logs()]),
     "every step, histograms": recorder(
         record_freq=1, gradients=hr.Histogram(), weights=None
     ),

@@ -31,8 +31,8 @@ import numpy as np
 import pandas as pd
 
 import hrcallbacks as hr
-from hrcallbacks.backprop import adam_step_size
 from hrcallbacks.progress import progress
+from hrcallbacks.worked_example.backprop import adam_step_size
 
 DATA = Path(hr.__file__).parent / "data"
 STARS = 10_000

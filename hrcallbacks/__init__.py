@@ -2,34 +2,46 @@
 
 import importlib
 import importlib.metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hrcallbacks import diagnose, plot
-    from hrcallbacks.cadence import at, every, log_spaced
-    from hrcallbacks.metrics import MeanOutput
+    from hrcallbacks.export.tensorboard import to_tensorboard
     from hrcallbacks.recorder import GradientRecorder
-    from hrcallbacks.recording import Recording, open_recording
-    from hrcallbacks.reductions import Histogram, Reduction, Sample
-    from hrcallbacks.stars import (
+    from hrcallbacks.recording.recording import Recording, open_recording
+    from hrcallbacks.reductions.histogram import Histogram
+    from hrcallbacks.reductions.reduction import Reduction
+    from hrcallbacks.reductions.sample import Sample
+    from hrcallbacks.selection.steps import at, every, log_spaced
+    from hrcallbacks.sinks.alert import Alert
+    from hrcallbacks.sinks.logs import Logs
+    from hrcallbacks.sinks.sink import Sink
+    from hrcallbacks.sinks.tensorboard import TensorBoard
+    from hrcallbacks.worked_example import backprop
+    from hrcallbacks.worked_example.mean_output import MeanOutput
+    from hrcallbacks.worked_example.stars import (
         load_catalog,
         load_initial_weights,
         load_published_table,
         training_data,
     )
-    from hrcallbacks.tensorboard import to_tensorboard
-    from hrcallbacks.vizier import download_catalog
+    from hrcallbacks.worked_example.vizier import download_catalog
 
 __version__ = importlib.metadata.version("hrcallbacks")
 
 __all__ = [
+    "Alert",
     "GradientRecorder",
     "Histogram",
+    "Logs",
     "MeanOutput",
     "Recording",
     "Reduction",
     "Sample",
+    "Sink",
+    "TensorBoard",
     "at",
+    "backprop",
     "diagnose",
     "download_catalog",
     "every",
@@ -46,33 +58,39 @@ __all__ = [
 # Imported when first used: reading a recording, or the stars, needs no Keras backend,
 # and the shell's --help not even pandas.
 _MODULES = {
+    "Alert": "sinks.alert",
     "GradientRecorder": "recorder",
-    "Histogram": "reductions",
-    "MeanOutput": "metrics",
-    "Recording": "recording",
-    "Reduction": "reductions",
-    "Sample": "reductions",
-    "at": "cadence",
+    "Histogram": "reductions.histogram",
+    "Logs": "sinks.logs",
+    "MeanOutput": "worked_example.mean_output",
+    "Recording": "recording.recording",
+    "Reduction": "reductions.reduction",
+    "Sample": "reductions.sample",
+    "Sink": "sinks.sink",
+    "TensorBoard": "sinks.tensorboard",
+    "at": "selection.steps",
+    "backprop": "worked_example.backprop",
     "diagnose": "diagnose",
-    "download_catalog": "vizier",
-    "every": "cadence",
-    "load_catalog": "stars",
-    "load_initial_weights": "stars",
-    "load_published_table": "stars",
-    "log_spaced": "cadence",
-    "open_recording": "recording",
+    "download_catalog": "worked_example.vizier",
+    "every": "selection.steps",
+    "load_catalog": "worked_example.stars",
+    "load_initial_weights": "worked_example.stars",
+    "load_published_table": "worked_example.stars",
+    "log_spaced": "selection.steps",
+    "open_recording": "recording.recording",
     "plot": "plot",
-    "to_tensorboard": "tensorboard",
-    "training_data": "stars",
+    "to_tensorboard": "export.tensorboard",
+    "training_data": "worked_example.stars",
 }
+_AS_MODULES = ("backprop", "diagnose", "plot")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"hrcallbacks.{_MODULES[name]}")
-    return module if name == _MODULES[name] else getattr(module, name)
+    return module if name in _AS_MODULES else getattr(module, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(["__version__", *__all__])

@@ -2,7 +2,7 @@
 
 import sys
 
-from hrcallbacks.cli import main
+from hrcallbacks.cli.parser import main
 
 if __name__ == "__main__":
     sys.exit(main())

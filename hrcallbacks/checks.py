@@ -34,3 +34,16 @@ def _index(value: Any) -> int | None:  # Of whatever type; index() finds out.
         return operator.index(value)
     except TypeError:
         return None
+
+
+def choice(value: object, name: str, choices: tuple[object, ...]) -> None:
+    """Refuses an argument that is none of a few.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    known = any(value is c or (type(value) is type(c) and value == c) for c in choices)
+    if not known:
+        raise ValueError(
+            f"Expected {name} to be one of {choices}. Received: {value!r}."
+        )

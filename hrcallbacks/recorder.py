@@ -3,15 +3,20 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
 
-from hrcallbacks.recording import Recording
+from hrcallbacks.quantities.wanted import Reductions
+from hrcallbacks.recording.recording import Recording
 from hrcallbacks.session.kin import Kin
-from hrcallbacks.session.session import Fit, Session
-from hrcallbacks.session.settings import Settings, Variables, What
+from hrcallbacks.session.loop import record_loop
+from hrcallbacks.session.model_fit import ModelFit
+from hrcallbacks.session.session import Session
+from hrcallbacks.session.settings import Settings
+from hrcallbacks.sinks.sink import Sink
+from hrcallbacks.types import RecordFreq, Variables
 
 
 class GradientRecorder(keras.callbacks.Callback):
@@ -53,12 +58,12 @@ class GradientRecorder(keras.callbacks.Callback):
             n-th step of the run, or a `callable(step) -> bool`, such as
             `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;
             steps count from 1.
-        weights_at: Whether a record's weights are those `"after"` or `"before"` the
-            update that its gradient made.
         epoch_gradient: With `record_freq="epoch"`, whether a record's gradient is that
             of the epoch's `"last"` step, or the `"mean"` over all its steps that had
             one. Each step is then captured, none of them kept; reductions are those
             of the mean.
+        weights_at: Whether a record's weights are those `"after"` or `"before"` the
+            update that its gradient made.
         store: None to hold the records in memory, or the path or URL of a Zarr store
             that is written while `fit` runs, by a thread of its own. Of several
             workers the chief alone writes. `{n}` in it, as in `"runs/{n}.zarr"`, is
@@ -71,30 +76,13 @@ class GradientRecorder(keras.callbacks.Callback):
             `keras.callbacks.BackupAndRestore` does: what it recorded in epochs that
             are now trained again is replaced. Each epoch's end then waits until it is
             on disk. Put the recorder before `BackupAndRestore` among the callbacks.
-        log_norm: Whether to add `gradient_norm` to the logs, for the progress bar,
-            `History`, `CSVLogger`, `EarlyStopping(monitor="gradient_norm")` and all
-            others that come after the recorder among the callbacks: the Frobenius norm
-            of all chosen variables' gradients together. In a batch's logs it is that
-            of its step (of the last one of an execution of several), in an epoch's the
-            mean over all its steps, recorded or not, NaN and infinity included. It is
-            also in `Recording.index`. Where a step updates a variable several times,
-            its latest gradient counts. Not for `attached`, which has no logs.
-        tensorboard: None, or a folder in which TensorBoard is to find the records as
-            soon as they are stored, and the logs of each epoch: norms and other numbers
-            as scalars, raw gradients and weights, and `hr.Histogram`s, as histograms,
-            with the tags and steps of Keras' own `TensorBoard` callback; see
-            `hr.to_tensorboard`. Give each callback a folder of its own. The files are
-            written by the thread that writes the store, if there is one. What keeps
-            them from being written later is said once; recording goes on.
-        alert: What to say during training, once a finding: `"nan"` for NaN and infinity
-            in what is recorded of gradients and weights, and in the loss, as soon as
-            records reach the host, at an epoch's end at the latest; the name of
-            another rule of `hr.diagnose.RULES`, such as `"dead_units"`, or a rule
-            `hr.diagnose.DeadUnits(min_records=50)`, asked at each epoch's end about
-            the recording so far; or a list of these. Notes, the mildest findings, are
-            left out; so are gradients that a `LossScaleOptimizer` is there to skip.
-        on_alert: `"warn"` to warn of a finding, or `"stop"` to stop training too, at
-            the end of the step or the epoch (not for `attached`).
+        metadata: What to keep with the recording: a dict of what JSON has, such as
+            `{"seed": 3}`. It is `Recording.attributes["metadata"]`.
+        sinks: Who else hears of records while training goes on: `hr.Alert("nan")`
+            warns, or stops training; `hr.TensorBoard("logs")` writes event files;
+            `hr.Logs()` adds the gradients' norm to the logs of `fit`; or objects of a
+            subclass of `hr.Sink`. They are told in turn. One that fails hears no more
+            of that fit; recording goes on.
 
     Raises:
         TypeError: If an argument is of no such kind.
@@ -124,18 +112,16 @@ class GradientRecorder(keras.callbacks.Callback):
         self,
         variables: Variables = None,
         *,
-        gradients: What = "raw",
-        weights: What = "raw",
-        record_freq: Any = "epoch",
-        weights_at: Literal["after", "before"] = "after",
+        gradients: Reductions = "raw",
+        weights: Reductions = "raw",
+        record_freq: RecordFreq = "epoch",
         epoch_gradient: Literal["last", "mean"] = "last",
+        weights_at: Literal["after", "before"] = "after",
         store: str | os.PathLike[str] | None = None,
         max_bytes: int = 2 * 1024**3,
         resume: bool = False,
-        log_norm: bool = False,
-        tensorboard: str | os.PathLike[str] | None = None,
-        alert: Any = None,
-        on_alert: Literal["warn", "stop"] = "warn",
+        metadata: Mapping[str, Any] | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         super().__init__()
         self._settings = Settings(
@@ -143,15 +129,13 @@ class GradientRecorder(keras.callbacks.Callback):
             gradients=gradients,
             weights=weights,
             record_freq=record_freq,
-            weights_at=weights_at,
             epoch_gradient=epoch_gradient,
+            weights_at=weights_at,
             store=store,
             max_bytes=max_bytes,
             resume=resume,
-            log_norm=log_norm,
-            tensorboard=tensorboard,
-            alert=alert,
-            on_alert=on_alert,
+            metadata=metadata,
+            sinks=sinks,
         )
         self._kin = Kin()
         self._is_copy = False
@@ -189,7 +173,7 @@ class GradientRecorder(keras.callbacks.Callback):
     @property
     def store(self) -> str | None:
         """Where it writes, or None for memory; `{n}` stands until `fit` begins."""
-        return getattr(self._session.store, "path", None)
+        return self._session.store.path
 
     def reset(self) -> None:
         """Forgets what was recorded, and counts steps from 1 again.
@@ -212,7 +196,8 @@ class GradientRecorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Checks all that can be checked, before the first step."""
         model, params = self._offers.pop(threading.get_ident(), (self._model, {}))
-        self._session.admit(Fit(model, params.get("steps"), params.get("epochs")))
+        fit = ModelFit(model, params.get("steps"), params.get("epochs"))
+        self._session.admit(fit)
         super().set_model(model)
         super().set_params(params)
 
@@ -250,18 +235,10 @@ class GradientRecorder(keras.callbacks.Callback):
         """
         if not isinstance(model, keras.Model):
             raise TypeError(f"Expected model: a keras.Model. Received: {model!r}.")
-        if self._settings.stops:
-            raise ValueError(
-                "on_alert='stop' stops a fit; a loop of your own, no one but you. Use "
-                "on_alert='warn'."
-            )
-        if self._settings.log_norm:
-            raise ValueError(
-                "log_norm=True adds to the logs of fit; outside of fit there are none. "
-                "Record gradients='norm' instead, or pass the recorder to fit."
-            )
+        for sink in self._settings.sinks:
+            sink.check_loop()
         super().set_model(model)
-        with self._session.attachment(Fit(model, loose=optimizers)):
+        with record_loop(self._session, ModelFit(model, loose=optimizers)):
             self._note_copy()
             yield self
 
@@ -280,7 +257,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._session.begin_execution(batch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts the steps that ran; adds the gradient norm to the logs."""
+        """Counts the steps that ran; lets sinks add to the logs."""
         self._session.end_execution(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

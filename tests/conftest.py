@@ -9,7 +9,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import keras
 import numpy as np
 import pytest
-from worked_example import (
+from training import (
     MODES,
     Run,
     full_state,

@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
 MODULES = sorted(ROOT.glob("hrcallbacks/**/*.py"))
 # Documented as whole modules, or as what a public function returns.
-BESIDE_ALL = ["hrcallbacks.backprop", "hrcallbacks.replay.Replay"]
+BESIDE_ALL = [
+    "hrcallbacks.worked_example.backprop",
+    "hrcallbacks.recording.replay.Replay",
+]
 # A fenced block, with a comment right before it that names a test or a reason.
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>run|not run): (?P<why>[^>]+) -->\n)?"
@@ -41,8 +44,8 @@ def blocks(page, language):
 
 
 def test_each_public_name_is_documented_once():
-    public = [f"hrcallbacks.{name}" for name in hr.__all__]
-    # Some public names are submodules themselves.
+    # `backprop` is a module of the worked example: see BESIDE_ALL.
+    public = [f"hrcallbacks.{name}" for name in hr.__all__ if name != "backprop"]
     assert sorted(documented_names()) == sorted({*public, *BESIDE_ALL})
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import hrcallbacks as hr
-from hrcallbacks.backprop import mse_gradients
+from hrcallbacks.worked_example.backprop import mse_gradients
 
 BACKEND = keras.config.backend()
 

@@ -1,4 +1,5 @@
 import ast
+import graphlib
 import subprocess
 import sys
 from importlib import resources
@@ -7,100 +8,35 @@ from pathlib import Path
 import pytest
 
 import hrcallbacks as hr
+from hrcallbacks.reductions.named import NAMED
+from hrcallbacks.reductions.reduction import BUILT_IN
 
-# From top to bottom: a module imports only those that stand below it.
+# The pipeline's folders, from top to bottom: what is in one imports only what stands
+# below it.
 LAYERS = [
     "__main__",
     "cli",
-    "commands",
-    "__init__",
     "recorder",
-    "metrics",
     "session",
-    "attachment",
-    "norm_log",
-    "contents",
-    "memory_limit",
-    "live",
-    "alert",
-    "train_step",
-    "snapshot",
-    "packing",
-    "backends",
-    "tensorboard",
-    "event_file",
+    "sinks",
     "recording",
     "plot",
-    "summary",
-    "typeset",
-    "zarr_store",
-    "zarr_reader",
-    "store_checks",
-    "storage",
-    "diagnose",
-    "replay",
-    "revive",
+    "capture",
     "export",
-    "tables",
+    "quantities",
+    "storage",
+    "backends",
     "reductions",
-    "numerics",
     "selection",
-    "cadence",
-    "backprop",
-    "vizier",
-    "bounded_answer",
-    "stars",
-    "terminal",
+    "diagnose",
+    "worked_example",
+    "types",
     "progress",
+    "terminal",
     "optional",
     "checks",
-    "arguments",
 ]
-PACKAGES = {
-    "session": [
-        "session",
-        "intake",
-        "epoch_mean",
-        "worker",
-        "speaker",
-        "settings",
-        "clock",
-        "caller",
-        "arming",
-        "kin",
-        "__init__",
-    ],
-    "diagnose": [
-        "__init__",
-        "diagnosis",
-        "unit_rules",
-        "idle_rules",
-        "gradient_rules",
-        "outlier_rules",
-        "training_rules",
-        "rules",
-        "units",
-        "survey",
-        "tracks",
-        "findings",
-    ],
-    "plot": [
-        "__init__",
-        "accessor",
-        "animation",
-        "network",
-        "picture",
-        "captions",
-        "chain",
-        "trajectories",
-        "heatmap",
-        "histograms",
-        "curves",
-        "lines",
-        "source",
-        "style",
-    ],
-}
+ROOT = Path(hr.__file__).parent
 
 
 def test_every_public_name_is_there_and_documented():
@@ -114,37 +50,16 @@ def test_unknown_name_is_an_attribute_error():
         _ = hr.GradientTape
 
 
-def test_imports_go_one_way():
-    package = Path(hr.__file__).parent
-    assert modules_of(package) == set(LAYERS)
-    for position, module in enumerate(LAYERS):
-        lower = set(LAYERS[position + 1 :])
-        if (package / module).is_dir():
-            for path in (package / module).glob("*.py"):
-                assert imported_from("hrcallbacks", path) <= {module, *lower}, path
-        else:
-            path = package / f"{module}.py"
-            assert imported_from("hrcallbacks", path) <= lower, path
+def modules():
+    """Each module's name without that of the package, and its file."""
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if path != ROOT / "__init__.py":
+            yield ".".join(parts).removesuffix(".__init__"), path
 
 
-@pytest.mark.parametrize("name", PACKAGES)
-def test_imports_inside_a_package_go_one_way(name):
-    package = Path(hr.__file__).parent / name
-    layers = PACKAGES[name]
-    assert modules_of(package) == set(layers)
-    for position, module in enumerate(layers):
-        path = package / f"{module}.py"
-        imported = imported_from(f"hrcallbacks.{name}", path)
-        assert imported <= set(layers[position + 1 :]), path
-
-
-def modules_of(package):
-    inner = {path.parent.name for path in package.glob("*/__init__.py")}
-    return inner | {path.stem for path in package.glob("*.py")}
-
-
-def imported_from(package, path):
-    """Modules directly in `package` that a file imports when it runs."""
+def imports_of(path):
+    """Modules of ours that a file imports when it runs, also inside functions."""
     tree = ast.parse(path.read_text())
     for_types = {
         node
@@ -152,22 +67,64 @@ def imported_from(package, path):
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
-    found = set()
+    known = dict(modules())
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or node in for_types:
             continue
-        if node.module == package:
-            found |= {alias.name for alias in node.names}
-        elif node.module and node.module.startswith(f"{package}."):
-            found.add(node.module.removeprefix(f"{package}.").split(".")[0])
-    return found
+        module = (node.module or "").removeprefix("hrcallbacks").removeprefix(".")
+        if not (node.module or "").startswith("hrcallbacks"):
+            continue
+        for alias in node.names:
+            inner = f"{module}.{alias.name}".removeprefix(".")
+            yield inner if inner in known else module
+
+
+def graph():
+    return {name: set(imports_of(path)) - {name, ""} for name, path in modules()}
+
+
+def test_imports_of_modules_go_one_way():
+    order = graphlib.TopologicalSorter(graph()).static_order()
+    assert len(list(order)) == len(dict(modules()))
+
+
+def test_imports_of_folders_go_one_way():
+    assert {name.split(".")[0] for name in graph()} == set(LAYERS)
+    for name, imported in graph().items():
+        below = LAYERS[LAYERS.index(name.split(".")[0]) :]
+        assert {other.split(".")[0] for other in imported} <= set(below), name
+
+
+def test_files_and_classes_are_of_a_size_that_one_can_read():
+    for name, path in modules():
+        tree = ast.parse(path.read_text())
+        assert len(path.read_text().splitlines()) <= 400, name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                assert node.end_lineno - node.lineno < 350, (name, node.name)
+
+
+def test_every_function_is_annotated():
+    """Also that of a test that does not run pyright."""
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args]
+                arguments += node.args.kwonlyargs
+                bare = [a.arg for a in arguments if a.annotation is None]
+                assert set(bare) <= {"self", "cls"}, (name, node.name)
+                assert node.returns is not None, (name, node.name)
+
+
+def test_names_of_built_in_reductions():
+    assert tuple(NAMED) == BUILT_IN
 
 
 def test_reading_needs_no_keras():
     script = (
         "import sys; sys.modules['keras'] = sys.modules['matplotlib'] = None\n"
         "import hrcallbacks as hr\n"
-        "import hrcallbacks.backprop\n"
+        "hr.backprop\n"
         "hr.training_data(); hr.Recording; hr.load_published_table(0.1)\n"
         "hr.load_initial_weights(0.1)\n"
         "assert not {'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"

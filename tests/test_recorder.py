@@ -3,11 +3,11 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from worked_example import full_state, several_steps
+from training import full_state, several_steps
 
 import hrcallbacks as hr
-from hrcallbacks.backends import backend
-from hrcallbacks.backprop import mse_gradients
+from hrcallbacks.backends.current import backend
+from hrcallbacks.worked_example.backprop import mse_gradients
 
 BACKEND = keras.config.backend()
 # Keras says so at the end of each epoch whose length it does not know.
@@ -515,7 +515,9 @@ def test_train_function_that_cannot_be_made_warns_and_training_goes_on(
     def broken(model, probes):
         raise RuntimeError("no such thing")
 
-    monkeypatch.setattr("hrcallbacks.train_step.make_capturing_function", broken)
+    monkeypatch.setattr(
+        "hrcallbacks.capture.armed_step.make_capturing_function", broken
+    )
     recorder = hr.GradientRecorder()
     with pytest.warns(RuntimeWarning, match=r"no such thing.*incomplete"):
         fit(tiny, line, recorder)

@@ -9,7 +9,7 @@ import pytest
 from synthetic import noise, recording_of
 
 import hrcallbacks as hr
-from hrcallbacks.cli import main
+from hrcallbacks.cli.parser import main
 from hrcallbacks.diagnose.findings import Finding, Findings
 from hrcallbacks.terminal import visible
 

@@ -24,7 +24,9 @@ import pandas as pd
 from IPython.display import Code
 
 import hrcallbacks as hr
-from hrcallbacks import backends, train_step
+from hrcallbacks.backends.backend import StatefulBackend
+from hrcallbacks.backends.torch import Torch
+from hrcallbacks.capture import armed_step, observation
 from hrcallbacks.session import arming, session
 
 
@@ -82,21 +84,21 @@ plt.show()
 # and adds to the logs what was seen meanwhile. On TensorFlow:
 
 # %%
-source(backends.TensorFlow.capturing_step)
+source(StatefulBackend.capturing_step)
 
 # %% [markdown]
 # What is seen is the call of `optimizer.apply`. While the step is traced, this function
 # stands in its place:
 
 # %%
-source(train_step._watched_apply)
+source(armed_step._watched_apply)
 
 # %% [markdown]
 # It takes what the optimizer is given, lets it do its work, and takes what has come of
 # the weights. What the optimizer gets and what it does stay as they were.
 
 # %%
-source(train_step.Observation.see_call)
+source(observation.Observation.see_call)
 
 # %% [markdown]
 # These tensors are symbolic: all this Python runs once, when the step is traced. From
@@ -108,7 +110,7 @@ source(train_step.Observation.see_call)
 # there what is taken is copied:
 
 # %%
-source(backends.Torch.gradient, backends.Torch.kept)
+source(Torch.gradient, Torch.kept)
 
 # %% [markdown]
 # ## Keras compiles it
@@ -119,7 +121,7 @@ source(backends.Torch.gradient, backends.Torch.kept)
 # whichever the model was compiled for.
 
 # %%
-source(train_step.make_capturing_function)
+source(armed_step.make_capturing_function)
 
 # %% [markdown]
 # Afterwards `replaced` puts back what was there. The model's own train function, made
@@ -145,7 +147,7 @@ source(arming.Arming.run)
 # is to put the plain function back:
 
 # %%
-source(train_step.ArmedStep.__call__)
+source(armed_step.ArmedStep.__call__)
 
 # %% [markdown]
 # The model below counts how often its `train_step` is traced, and a callback after the
@@ -173,7 +175,7 @@ class Look(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         function = self.model.train_function
-        armed = isinstance(function, train_step.ArmedStep)
+        armed = isinstance(function, armed_step.ArmedStep)
         self.rows.append({"step": batch + 1, "called": "armed" if armed else "plain"})
 
     def on_train_batch_end(self, batch, logs=None):
@@ -204,7 +206,7 @@ pd.DataFrame(look.rows).set_index("step").T
 
 # %%
 print("train_step" in vars(model), "apply" in vars(model.optimizer))
-print(isinstance(model.train_function, train_step.ArmedStep))
+print(isinstance(model.train_function, armed_step.ArmedStep))
 
 # %% [markdown]
 # That watching a step also leaves its *result* as it was is a matter of its own: see

@@ -25,7 +25,9 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
-from hrcallbacks import backends, packing
+from hrcallbacks.backends.jax import JAX
+from hrcallbacks.backends.tensorflow import TensorFlow
+from hrcallbacks.capture import packing
 
 # %% [markdown]
 # ## Train twice
@@ -146,7 +148,7 @@ for model, _ in (plain, watched):
 
 # %%
 text = textwrap.dedent(inspect.getsource(packing.Packer.pack))
-Code("# hrcallbacks/packing.py\n" + text, language="python")
+Code("# hrcallbacks/capture/packing.py\n" + text, language="python")
 
 # %% [markdown]
 # ## Each way to run a step
@@ -200,8 +202,8 @@ differences
 # factors:
 
 # %%
-text = textwrap.dedent(inspect.getsource(backends.TensorFlow._multiplied_apart))
-Code("# hrcallbacks/backends.py\n" + text, language="python")
+text = textwrap.dedent(inspect.getsource(TensorFlow._multiplied_apart))
+Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
 
 # %% [markdown]
 # ## Several devices on JAX
@@ -219,8 +221,8 @@ Code("# hrcallbacks/backends.py\n" + text, language="python")
 # from seeing that they are the same:
 
 # %%
-text = textwrap.dedent(inspect.getsource(backends.JAX._apart))
-Code("# hrcallbacks/backends.py\n" + text, language="python")
+text = textwrap.dedent(inspect.getsource(JAX._apart))
+Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
 
 # %% [markdown]
 # The tests train on four CPU devices, with weights split over all four and over two,

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 import hrcallbacks as hr
-from hrcallbacks.backprop import mse_gradients
+from hrcallbacks.worked_example.backprop import mse_gradients
 
 print(keras.config.backend())
 

@@ -118,14 +118,14 @@ print(recording.diagnose())
 # %% [markdown]
 # ## While it trains
 #
-# `alert=` says a finding once, as a warning, as soon as it is there; `on_alert="stop"`
-# ends the training too.
+# `hr.Alert` says a finding once, as a warning, as soon as it is there; `stop=True` ends
+# the training too.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
     layer = Dense(16, "relu", name="hidden")
     optimizer = keras.optimizers.SGD(0.05)
-    recording = record([layer], optimizer, broken, alert="nan", on_alert="stop")
+    recording = record([layer], optimizer, broken, sinks=[hr.Alert("nan", stop=True)])
 print(textwrap.fill(str(caught[0].message), 80))
 print("steps trained:", len(recording))
 

@@ -95,7 +95,7 @@ pd.DataFrame(
         "not finite": recording.has_nonfinite.any(axis=1).to_numpy()[:-1],
         "norm of the update": np.linalg.norm(moves, axis=(1, 2)),
     },
-    index=recording.index["step"][:-1],
+    index=recording.index.set_index("step").index[:-1],
 )
 
 # %% [markdown]
@@ -115,7 +115,7 @@ pd.DataFrame(
         "norm of the gradient": np.linalg.norm(gradients[:-1], axis=(1, 2)),
         "norm of the update": np.linalg.norm(np.diff(weights, axis=0), axis=(1, 2)),
     },
-    index=recording.index["step"][:-1],
+    index=recording.index.set_index("step").index[:-1],
 ).head(9)
 
 # %%

@@ -49,13 +49,15 @@ model.compile("adam", loss="mse")
 # %% [markdown]
 # ## While it trains
 #
-# `tensorboard=` takes a folder of its own. Point TensorBoard at the one above it,
+# `hr.TensorBoard` takes a folder of its own. Point TensorBoard at the one above it,
 # `tensorboard --logdir logs`, and it shows the records as they come.
 
 # %%
 logs = folder / "logs"
 recorder = hr.GradientRecorder(
-    record_freq=4, store=folder / "run.zarr", tensorboard=logs / "live"
+    record_freq=4,
+    store=folder / "run.zarr",
+    sinks=[hr.TensorBoard(logs / "live")],
 )
 model.fit(x, y, epochs=5, verbose=0, callbacks=[recorder])
 print(recorder)

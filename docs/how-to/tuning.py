@@ -189,6 +189,6 @@ pd.DataFrame(fits).rename_axis("n")
 
 # %%
 recorder = hr.GradientRecorder(record_freq=1)
-model = tuner.hypermodel.build(tuner.get_best_hyperparameters()[0])
+model = build(tuner.get_best_hyperparameters()[0])
 model.fit(x, y, epochs=5, verbose=0, callbacks=[recorder])
 recorder.recording

@@ -12,7 +12,7 @@ import os
 
 os.environ["COLUMNS"] = "80"
 
-from hrcallbacks.cli import main
+from hrcallbacks.cli.parser import main
 
 
 def show_help(*command):

@@ -17,7 +17,7 @@ from hrcallbacks.diagnose.training_rules import LossRises, UpdateSize
 from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
 
 if TYPE_CHECKING:
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {

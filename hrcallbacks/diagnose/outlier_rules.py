@@ -12,9 +12,9 @@ import numpy.typing as npt
 from hrcallbacks.diagnose.rules import CannotLook, Rule
 
 if TYPE_CHECKING:
-    from hrcallbacks.arguments import Quantity
     from hrcallbacks.diagnose.findings import Finding, Severity
     from hrcallbacks.diagnose.survey import Survey
+    from hrcallbacks.types import QuantityName
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NotFinite(Rule):
 
     def look(self, survey: Survey) -> Iterator[Finding]:
         """Looks for what the class describes."""
-        bad: dict[Quantity, dict[str, npt.NDArray[np.bool_]]] = {
+        bad: dict[QuantityName, dict[str, npt.NDArray[np.bool_]]] = {
             "gradients": _bad(survey, "gradients"),
             "weights": _bad(survey, "weights"),
         }
@@ -51,7 +51,7 @@ class NotFinite(Rule):
     def _of(
         self,
         survey: Survey,
-        quantity: Quantity,
+        quantity: QuantityName,
         rows: Mapping[str, npt.NDArray[np.bool_]],
     ) -> Iterator[Finding]:
         firsts = {p: int(np.argmax(bad)) for p, bad in rows.items() if bad.any()}
@@ -169,7 +169,7 @@ class OneBatch(Rule):
         return np.concatenate([total[number - width : number], after])
 
 
-def _bad(survey: Survey, quantity: Quantity) -> dict[str, npt.NDArray[np.bool_]]:
+def _bad(survey: Survey, quantity: QuantityName) -> dict[str, npt.NDArray[np.bool_]]:
     """By path, which records are not finite."""
     found: dict[str, npt.NDArray[np.bool_]] = {}
     for path in survey.recording.paths:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,8 @@ import numpy.typing as npt
 from hrcallbacks.diagnose.tracks import Track
 
 if TYPE_CHECKING:
-    from hrcallbacks.arguments import Quantity
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
 
 
 class CannotLook(Exception):
@@ -51,7 +51,7 @@ class Survey:
     """
 
     def __init__(self, recording: Recording) -> None:
-        self._tracks: dict[tuple[Quantity, str], Track] = {}
+        self._tracks: dict[tuple[QuantityName, str], Track] = {}
         self._take(recording)
 
     def follow(self, recording: Recording) -> None:
@@ -64,11 +64,11 @@ class Survey:
     def _take(self, recording: Recording) -> None:
         variables = recording.attributes.get("variables", ())
         self.recording = recording
-        self.steps = np.asarray(recording.index["step"])
-        self.epochs = np.asarray(recording.index["epoch"])
+        self.steps: np.ndarray = np.asarray(recording.index["step"])
+        self.epochs: np.ndarray = np.asarray(recording.index["epoch"])
         self.shapes: dict[str, tuple[int, ...]] = {p: tuple(s) for p, s in variables}
         self._flags = recording.has_gradient
-        self._known: dict[tuple[Quantity, str], dict[str, np.ndarray]] = {}
+        self._known: dict[tuple[QuantityName, str], dict[str, np.ndarray]] = {}
 
     def __len__(self) -> int:
         """Number of records."""
@@ -90,7 +90,8 @@ class Survey:
             rule: At least its `min_records` have to pass; if an epoch has several
                 batches, also its `min_epochs` or its `most_records`.
         """
-        batches = int(self.recording.index["batch"].max())
+        batch: Any = self.recording.index["batch"]
+        batches = int(batch.max())
         if batches == 1:
             return rule.min_records
         window = rule.most_records
@@ -107,7 +108,7 @@ class Survey:
     @property
     def fits(self) -> list[slice]:
         """The records of each fit, as slices."""
-        firsts = [f["first"] for f in self.recording.fits if f["first"] < len(self)]
+        firsts = [f.first for f in self.recording.fits if f.first < len(self)]
         starts = sorted({0, *firsts})
         ends = [*starts[1:], len(self)]
         return [slice(*pair) for pair in zip(starts, ends, strict=True)]
@@ -136,7 +137,7 @@ class Survey:
             return np.asarray(self._flags[path], bool)
         return np.ones(len(self), bool)
 
-    def track(self, quantity: Quantity, path: str | None) -> Track | None:
+    def track(self, quantity: QuantityName, path: str | None) -> Track | None:
         """The `Track` of a variable's gradients or weights; None if not recorded."""
         arrays = self.recording.arrays(quantity)
         if path is None or path not in arrays:
@@ -151,7 +152,7 @@ class Survey:
             track.read(arrays[path], there)
         return track
 
-    def numbers(self, quantity: Quantity, reduction: str) -> dict[str, np.ndarray]:
+    def numbers(self, quantity: QuantityName, reduction: str) -> dict[str, np.ndarray]:
         """A recorded reduction to a number, by path: float64, shape `(records,)`."""
         key = quantity, reduction
         if key not in self._known:

@@ -98,7 +98,7 @@ class Track:
     """
 
     def __init__(self, shape: Sequence[int], *, changes: bool) -> None:
-        self.count = 0
+        self.count: int = 0
         self._shape = tuple(shape)
         self._changes = changes
         self._previous: np.ndarray | None = None
@@ -107,7 +107,9 @@ class Track:
         self._nonfinite: list[npt.NDArray[np.bool_]] = []
         axes = {-1, -2, -len(self._shape)} if len(self._shape) > 1 else {-1}
         axes = axes if self._shape else set[int]()
-        self.activity = {axis: Activity.none(self._shape[axis]) for axis in axes}
+        self.activity: dict[int, Activity] = {
+            axis: Activity.none(self._shape[axis]) for axis in axes
+        }
 
     @property
     def norms(self) -> np.ndarray:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
 
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 
 class Plots:

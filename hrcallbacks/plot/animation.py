@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation, PillowWriter
     from matplotlib.axes import Axes
 
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 _MOST_FRAMES = 500
 _ENDINGS = (".gif", ".html", ".mp4")

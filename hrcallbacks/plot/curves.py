@@ -11,12 +11,12 @@ import pandas as pd
 
 from hrcallbacks.plot import source, style
 from hrcallbacks.plot.lines import Line, draw
-from hrcallbacks.selection import choose_paths
+from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 
 def loss(
@@ -274,7 +274,7 @@ def _ratios_of_raw(
     weights = weights.reshape(len(recording), -1)
     steps = np.asarray(recording.index["step"])
     after = recording.attributes["weights_at"] == "after"
-    starts = {fit["first"]: (fit["weights"] or {}).get(path) for fit in recording.fits}
+    starts = {fit.first: (fit.weights or {}).get(path) for fit in recording.fits}
     ratios = np.full(len(recording), np.nan)
     absent = np.ones(len(recording), bool)
     for number, step in enumerate(steps):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
 
-    from hrcallbacks.arguments import Quantity
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
 
 _MOST_ELEMENTS = 5_000
 _MOST_VARIABLES = 30
@@ -125,7 +125,7 @@ def _check_positive(**numbers: float | None) -> None:
 
 def _check(
     recording: Recording,
-    quantity: Quantity,
+    quantity: QuantityName,
     variables: str | Sequence[str] | None,
     sizes: Mapping[str, int],
 ) -> None:
@@ -244,7 +244,7 @@ def _hatch(ax: Axes, bad: npt.NDArray[np.bool_], box: _Box) -> int:
 def _name_rows(
     ax: Axes,
     recording: Recording,
-    quantity: Quantity,
+    quantity: QuantityName,
     boxes: Mapping[str, _Box],
     found: Mapping[str, source.Elements],
 ) -> None:
@@ -267,7 +267,7 @@ def _name_rows(
 
 def _colorbar(
     ax: Axes,
-    quantity: Quantity,
+    quantity: QuantityName,
     limit: float,
     decades: float | None,
     values: Iterable[np.ndarray],
@@ -295,7 +295,7 @@ def _powers(limit: float, decades: float) -> np.ndarray:
     return 10.0 ** np.arange(last, first - 1, -step)[::-1]
 
 
-def _finish(ax: Axes, quantity: Quantity, xlabel: str, broken: int) -> None:
+def _finish(ax: Axes, quantity: QuantityName, xlabel: str, broken: int) -> None:
     style.finish(ax, title=quantity.capitalize(), xlabel=xlabel)
     ax.grid(visible=False)
     if broken:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from hrcallbacks.checks import positive_integer
 from hrcallbacks.plot import source, style
-from hrcallbacks.reductions import Histogram
-from hrcallbacks.selection import choose_paths
+from hrcallbacks.reductions.histogram import Histogram
+from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hrcallbacks.arguments import Quantity
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
 
 _MOST_PANELS = 12
 _BINS = 40
@@ -108,8 +108,10 @@ class Ridges:
         *,
         is_magnitude: bool,
     ) -> None:
-        self.counts, self.edges, self.others = counts, edges, others
-        self.is_magnitude = is_magnitude
+        self.counts: np.ndarray = counts
+        self.edges: np.ndarray = edges
+        self.others: dict[str, np.ndarray] = others
+        self.is_magnitude: bool = is_magnitude
 
     @classmethod
     def of_values(cls, rows: np.ndarray) -> Self:
@@ -143,7 +145,7 @@ class Ridges:
 
 def _read(
     recording: Recording,
-    quantity: Quantity,
+    quantity: QuantityName,
     variables: str | Sequence[str] | None,
     records: npt.NDArray[np.integer],
     magnitude: bool | None,
@@ -173,7 +175,7 @@ def _of_raw(rows: np.ndarray, magnitude: bool | None) -> Ridges:
 
 def _of_recorded(
     recording: Recording,
-    quantity: Quantity,
+    quantity: QuantityName,
     path: str,
     records: npt.NDArray[np.integer],
 ) -> dict[str, Ridges]:
@@ -188,7 +190,7 @@ def _of_recorded(
 
 def _check(
     recording: Recording,
-    quantity: Quantity,
+    quantity: QuantityName,
     variables: str | Sequence[str] | None,
     magnitude: bool | None,
     panels: Mapping[str, Ridges],
@@ -209,7 +211,7 @@ def _check(
         )
 
 
-def _named(quantity: Quantity, ridges: Ridges) -> str:
+def _named(quantity: QuantityName, ridges: Ridges) -> str:
     name = quantity[:-1]
     return f"|{name}|" if ridges.is_magnitude else name.capitalize()
 

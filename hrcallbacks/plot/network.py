@@ -14,7 +14,7 @@ from hrcallbacks.plot.picture import Picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 _MOST_UNITS = 16
 _MOST_WEIGHTS = 200

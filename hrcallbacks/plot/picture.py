@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
     from hrcallbacks.plot.chain import Chain
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
 
 _WIDTH, _HEIGHT = 7.0, 6.0  # Inches, the height at the most.
 _SPACING = 0.62  # Inches between the nodes of a layer, if there is room.
@@ -63,7 +63,7 @@ class Picture:
         spacing = min(_SPACING, (_HEIGHT - 1.5) / max(chain.sizes))
         self._places = chain.places((_WIDTH - 1.2) / spacing)
         height = 1.5 + spacing * max(chain.sizes)
-        self.ax = style.new_axes(ax, size=(_WIDTH, height))
+        self.ax: Axes = style.new_axes(ax, size=(_WIDTH, height))
         ends = chain.ends(self._places)
         self._draw_links(ends)
         self._draw_nodes()
@@ -75,16 +75,17 @@ class Picture:
     def _draw_links(self, ends: np.ndarray) -> None:
         from matplotlib.collections import LineCollection
 
-        self.links = LineCollection(list(ends), capstyle="butt", zorder=1)
+        lines = LineCollection(list(ends), capstyle="butt", zorder=1)
+        self.links: LineCollection = lines
         self.ax.add_collection(self.links, autolim=False)
         along = ends[:, 1] - ends[:, 0]
         # Beside the link, which may be of the same colour.
         aside = along[:, ::-1] * (-1, 1) / np.linalg.norm(along, axis=1)[:, None]
         shares = self._chain.shares()
         self._glyphs = ends[:, 0] + along * shares[:, None] + _ASIDE * aside
-        self.rising = self._scatter("^", style.POSITIVE, 0)
-        self.falling = self._scatter("v", style.NEGATIVE, 0)
-        self.broken = self._scatter("x", style.ink(), 1.5)
+        self.rising: PathCollection = self._scatter("^", style.POSITIVE, 0)
+        self.falling: PathCollection = self._scatter("v", style.NEGATIVE, 0)
+        self.broken: PathCollection = self._scatter("x", style.ink(), 1.5)
 
     def _scatter(
         self, marker: str, color: ColorType, linewidth: float
@@ -104,7 +105,7 @@ class Picture:
 
         places = np.concatenate(self._places)
         circles = [Circle(place, RADIUS) for place in places]
-        self.nodes = PatchCollection(circles, zorder=3)
+        self.nodes: PatchCollection = PatchCollection(circles, zorder=3)
         self.ax.add_collection(self.nodes, autolim=False)
         small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
         small["zorder"] = 4

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrcallbacks import tables
+from hrcallbacks.export import tables
 from hrcallbacks.plot import style
-from hrcallbacks.selection import choose_paths
+from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
-    from hrcallbacks.arguments import Quantity
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
 
 
 def checked(recording: Recording) -> Recording:
@@ -95,7 +95,7 @@ def time_axis(recording: Recording) -> TimeAxis:
 
 
 def raw_paths(
-    recording: Recording, quantity: Quantity, variables: str | Sequence[str] | None
+    recording: Recording, quantity: QuantityName, variables: str | Sequence[str] | None
 ) -> dict[str, Elements]:
     """The chosen variables whose elements were recorded, all or a sample, by path."""
     found: dict[str, Elements] = {}
@@ -115,7 +115,7 @@ def raw_paths(
 
 
 def absent(
-    recording: Recording, quantity: Quantity, path: str
+    recording: Recording, quantity: QuantityName, path: str
 ) -> npt.NDArray[np.bool_]:
     """In which records a variable got no gradient; one bool a record."""
     flags = recording.has_gradient
@@ -128,7 +128,7 @@ def sampled(
     recording: Recording, path: str, described: Mapping[str, Any]
 ) -> npt.NDArray[np.integer]:
     """The flat indices of the elements that an `hr.Sample` took."""
-    from hrcallbacks.reductions import Sample
+    from hrcallbacks.reductions.sample import Sample
 
     shape = dict(recording.attributes["variables"])[path]
     sample = Sample(described["n"], described["seed"])
@@ -136,14 +136,14 @@ def sampled(
 
 
 def recorded_kind(
-    recording: Recording, quantity: Quantity, kind: str
+    recording: Recording, quantity: QuantityName, kind: str
 ) -> dict[str, dict[str, Any]]:
     """Descriptions of the recorded reductions of a kind, by name."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return {n: d for n, d in asked.items() if d.get("kind") == kind}
 
 
-def recorded_of(recording: Recording, quantity: Quantity) -> str:
+def recorded_of(recording: Recording, quantity: QuantityName) -> str:
     """What was recorded of a quantity, for messages."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return ", ".join(asked) or "nothing"
@@ -191,7 +191,7 @@ def not_dense(recording: Recording) -> str | None:
 def element_labels(
     recording: Recording,
     path: str,
-    quantity: Quantity,
+    quantity: QuantityName,
     indices: npt.NDArray[np.integer] | None = None,
 ) -> list[str]:
     """A name for each element: `w^1_3` as mathtext in a dense network, or its indices.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from hrcallbacks.arguments import Quantity
-    from hrcallbacks.recording import Recording
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
 
 _MOST_PANELS = 12
 # With more elements than this, bands replace lines.
@@ -24,7 +24,7 @@ _MOST_LINES = 12
 _QUANTILES = ((0, 1, 0.12), (0.05, 0.95, 0.25), (0.25, 0.75, 0.45))
 
 # By quantity and path.
-Rows: TypeAlias = "dict[Quantity, dict[str, source.Elements]]"
+Rows: TypeAlias = "dict[QuantityName, dict[str, source.Elements]]"
 
 
 def trajectories(
@@ -97,7 +97,7 @@ def _check(
 
 
 def _draw_column(
-    column: Mapping[Quantity, Axes],
+    column: Mapping[QuantityName, Axes],
     recording: Recording,
     path: str,
     rows: Rows,
@@ -189,7 +189,7 @@ def _zero_line(ax: Axes) -> None:
 def _name_axes(
     panels: npt.NDArray[np.object_],
     recording: Recording,
-    rows: Iterable[Quantity],
+    rows: Iterable[QuantityName],
     *,
     each: int,
 ) -> None:

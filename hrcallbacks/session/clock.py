@@ -2,7 +2,8 @@
 
 import collections
 
-from hrcallbacks.cadence import Cadence
+from hrcallbacks.selection.steps import Cadence
+from hrcallbacks.types import Step
 
 
 class Clock:
@@ -22,9 +23,10 @@ class Clock:
 
     def __init__(self, cadence: Cadence) -> None:
         self._cadence = cadence
-        self.steps = self.before_fit = 0
+        self.steps: int = 0
+        self.before_fit: int = 0
         self.batches: int | None = None
-        self.hit = False
+        self.hit: bool = False
         self._size = 1
         self._begin(0)
 
@@ -44,7 +46,7 @@ class Clock:
 
     def _begin(self, epoch: int) -> None:
         self.epoch = epoch
-        self.captured = 0
+        self.captured: int = 0
         self._batch = 0  # Steps before the current execution, in this epoch.
         self._begun = 0  # Steps that the current execution ends with.
         # Numbers of the steps that have ended in this epoch, the latest of them; in no
@@ -97,6 +99,10 @@ class Clock:
         self._due.discard(batch)
         self._ended.append(batch)  # Also where another callback breaks the fit off.
         return batch
+
+    def step(self, batch: int) -> Step:
+        """The step of this epoch with that number."""
+        return Step(step=self.steps + batch, epoch=self.epoch, batch=batch)
 
     @property
     def missed(self) -> list[int]:

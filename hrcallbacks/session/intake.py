@@ -2,15 +2,21 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from hrcallbacks.backends.current import backend
+from hrcallbacks.capture.packing import Packed
+from hrcallbacks.capture.probe import Probe
+from hrcallbacks.quantities.step_values import StepValues
+from hrcallbacks.session.audience import Audience
 from hrcallbacks.session.epoch_mean import EpochMean
+from hrcallbacks.session.start import describe_optimizer
 from hrcallbacks.session.worker import Background, Inline, Worker
-from hrcallbacks.snapshot import describe_replay, to_host
-from hrcallbacks.storage import HAS_GRADIENT, Columns
-from hrcallbacks.train_step import NORM, Probe
+from hrcallbacks.storage.store import Store
+from hrcallbacks.types import Key, OptimizerStart, Record, Step
 
 # Steps wait on the device until so many bytes, or so many of them, have come together,
 # or so many seconds have passed: one copy at a time would make each step wait for it.
@@ -21,21 +27,24 @@ _PENDING_SECONDS = 5.0
 _QUEUED_BYTES = 256 * 1024**2
 
 
-class Taken(NamedTuple):
+@dataclass(frozen=True)
+class TakenStep:
     """A captured step.
 
     Attributes:
         probe: The `Probe` that saw it.
-        step: Dict of step, epoch and batch.
+        step: Which step it is.
         logs: Its logs, tensors.
         packed: What the probe's packer packed.
+        record_bytes: Size of a record.
         mean: An `EpochMean` to take the gradients from in place of the step's.
     """
 
     probe: Probe
-    step: dict[str, int]
+    step: Step
     logs: Mapping[str, Any]
-    packed: dict
+    packed: Packed
+    record_bytes: int
     mean: EpochMean | None = None
 
 
@@ -47,27 +56,33 @@ class Intake:
         background: Whether a thread of its own is to store them.
         per_epoch: Whether an epoch's latest step alone counts, and its record is to
             have the epoch's metrics.
-        followers: Who is told of each record that was stored, and of each epoch's end.
+        audience: Who is told of each record that was stored, and of each epoch's end.
     """
 
     def __init__(
-        self,
-        store: Columns,
-        *,
-        background: bool,
-        per_epoch: bool,
-        followers: Sequence[Any] = (),
+        self, store: Store, audience: Audience, *, background: bool, per_epoch: bool
     ) -> None:
-        self._store: Any = store
-        self._followers = followers
+        self._store = store
+        self._audience = audience
         self._worker: Worker = Background(_QUEUED_BYTES) if background else Inline()
         self._per_epoch = per_epoch
-        self._pending: list[Taken] = []
+        self._pending: list[TakenStep] = []
         self._since = time.monotonic()
-        # The epoch's, without its metrics. Jobs alone touch it.
-        self._open_rows: list[dict] = []
+        # By id, what is known of optimizers from before the fit.
+        self._starts: Mapping[int, OptimizerStart] = {}
+        # How many records there were when the epoch began. Jobs alone touch it.
+        self._first = 0
 
-    def add(self, taken: Taken) -> None:
+    def begin_fit(self, starts: Mapping[int, OptimizerStart]) -> None:
+        """A fit begins.
+
+        Args:
+            starts: By an optimizer's id, what it starts from.
+        """
+        self._starts = starts
+        self._first = len(self._store)
+
+    def add(self, taken: TakenStep) -> None:
         """Takes a step."""
         if self._per_epoch:
             # Which step is an epoch's last is certain at its end alone.
@@ -76,21 +91,24 @@ class Intake:
         if not self._pending:
             self._since = time.monotonic()
         self._pending.append(taken)
-        size = max(taken.probe.record_bytes, _PENDING_BYTES // _PENDING_RECORDS)
+        size = max(taken.record_bytes, _PENDING_BYTES // _PENDING_RECORDS)
         full = len(self._pending) * size >= _PENDING_BYTES
         if full or time.monotonic() - self._since > _PENDING_SECONDS:
             self.flush()
 
-    def flush(self) -> None:
+    def flush(self, metrics: Mapping[str, Any] | None = None) -> None:
         """Has all that was taken stored.
+
+        Args:
+            metrics: The epoch's metrics, if they are known and the records' own.
 
         Raises:
             Exception: What kept it, or what came before it, from being stored.
         """
         pending, self._pending = self._pending, []
         if pending:
-            size = sum(taken.probe.record_bytes for taken in pending)
-            self._worker.submit(lambda: self._store_steps(pending), size)
+            size = sum(taken.record_bytes for taken in pending)
+            self._worker.submit(lambda: self._store_steps(pending, metrics or {}), size)
 
     def end_epoch(self, epoch: int, step: int, logs: Mapping[str, Any]) -> None:
         """Ends an epoch.
@@ -100,17 +118,16 @@ class Intake:
             step: The number of its last step.
             logs: Its logs, on the host.
         """
-        self.flush()
         logs = dict(logs)
-        metrics = {name: value for name, value in logs.items() if name != "loss"}
+        metrics = {n: v for n, v in logs.items() if n != "loss" and self._per_epoch}
+        self.flush(metrics)
 
         def end() -> None:
-            for row in self._open_rows:
-                row.update(metrics)
-            self._open_rows = []
+            if metrics:  # Somebody has read the epoch's record before.
+                self._store.add_metrics(self._first, metrics)
+            self._first = len(self._store)
             self._store.end_epoch(epoch, step)
-            for follower in self._followers:
-                follower.end_epoch(epoch, logs)
+            self._audience.end_epoch(epoch, logs)
 
         self._worker.submit(end, 0)
 
@@ -131,77 +148,73 @@ class Intake:
         """Ends the thread, if there is one."""
         self._worker.close()
 
-    def _store_steps(self, pending: Sequence[Taken]) -> None:
-        for probe, step, logs, packed, mean in pending:
-            arrays = probe.packer.unpack(packed)
-            if mean is not None:
-                arrays = mean.replaced(arrays)
-            arrays.pop(NORM, None)  # It is in the logs.
-            records = _by_record(arrays)
-            for number, record in records.items():
-                # Only where a step updates a variable several times it says which.
-                call = {"call": number + 1} if len(records) > 1 else {}
-                has_loss = ("loss", "", "") in record or "loss" in logs
-                row, values = self._record(probe, step | call, record, logs)
-                self._store.append(row, values)
-                self._tell(row if has_loss else {**row, "loss": None}, values)
-            if not self._per_epoch:
-                self._open_rows = []
-            self._describe_optimizers(probe)
+    def _store_steps(
+        self, pending: Sequence[TakenStep], metrics: Mapping[str, Any]
+    ) -> None:
+        for taken in pending:
+            for record in self._records(taken):
+                whole = replace(record, metrics={**record.metrics, **metrics})
+                self._store.append(whole)
+                self._audience.add(record)
+            self._describe_optimizers(taken.probe)
         self._store.flush_if_due()
 
-    def _tell(self, row: dict, values: dict) -> None:
-        known = {name: value for name, value in row.items() if value is not None}
-        for follower in self._followers:
-            follower.add_record(known, values)
+    def _records(self, taken: TakenStep) -> list[Record]:
+        unpacked = taken.probe.packer.unpack(taken.packed)
+        extra = self._audience.metrics(unpacked)
+        unpacked = {number: values for number, values in unpacked.items() if values}
+        if taken.mean is not None:
+            unpacked = taken.mean.replaced(unpacked)
+        # Only where a step updates a variable several times it says which.
+        several = len(unpacked) > 1
+        return [
+            self._record(taken, values, number + 1 if several else None, extra)
+            for number, values in unpacked.items()
+        ]
 
     def _record(
-        self, probe: Probe, step: dict, record: dict, logs: Mapping[str, Any]
-    ) -> tuple[dict, dict]:
-        loss = record.pop(("loss", "", ""), logs.get("loss", np.nan))
-        values, rates = {}, {}
-        for (quantity, reduction, path), array in record.items():
-            if quantity == "learning_rates":
-                rates[path] = float(array)
-            else:
-                values[quantity, reduction, path] = array
-        got = {path for quantity, _, path in values if quantity == "gradients"}
-        for path in probe.gradients_of:
-            values[*HAS_GRADIENT, path] = float(path in got)
-        row = {**step, "loss": _scalar(loss)} | _rates(rates)
-        if not self._per_epoch:
-            row |= {k: _scalar(v) for k, v in logs.items() if k != "loss"}
-        self._open_rows.append(row)
-        return row, values
+        self,
+        taken: TakenStep,
+        values: dict[Key, np.ndarray],
+        call: int | None,
+        extra: Mapping[str, float],
+    ) -> Record:
+        loss = values.pop(StepValues.LOSS, taken.logs.get("loss"))
+        rates = {}
+        for key in [key for key in values if key.quantity == StepValues.name]:
+            rates[_rate_name(key.path)] = float(values.pop(key))
+        for quantity in taken.probe.quantities:
+            quantity.complete(values)
+        logs = {} if self._per_epoch else {**extra, **taken.logs}
+        metrics = {n: _scalar(v) for n, v in logs.items() if n != "loss"}
+        return Record(
+            step=replace(taken.step, call=call),
+            loss=None if loss is None else _scalar(loss),
+            values=values,
+            learning_rates=rates,
+            metrics=metrics,
+        )
 
     def _describe_optimizers(self, probe: Probe) -> None:
         fit = self._store.fits[-1]
         found = {
-            name: (fit["described"].get(id(o)) or describe_replay(o, None))
-            | {"paths": paths}
+            name: replace(
+                self._starts.get(id(o)) or describe_optimizer(o, None), paths=paths
+            )
             for name, (o, paths) in probe.optimizers.items()
-            if name not in fit["optimizers"]
+            if name not in fit.optimizers
         }
-        if found or len(fit["sparse"]) != len(probe.sparse):
+        if found or len(fit.sparse) != len(probe.sparse):
             self._store.update_fit(
-                sparse=sorted(probe.sparse), optimizers=fit["optimizers"] | found
+                sparse=sorted(probe.sparse), optimizers={**fit.optimizers, **found}
             )
 
 
-def _by_record(arrays: dict[tuple, Any]) -> dict[int, dict[tuple, Any]]:
-    """Arrays by record and key, from those by (record, *key)."""
-    records: dict[int, dict[tuple, Any]] = {}
-    for (number, *key), array in arrays.items():
-        records.setdefault(number, {})[tuple(key)] = array
-    return dict(sorted(records.items()))
-
-
-def _rates(rates: dict[str, float]) -> dict[str, float]:
-    """Columns of the index: `learning_rate`, and `learning_rate_2` of a second one."""
-    names = {n: f"_{int(n) + 1}" if int(n) else "" for n in rates}
-    return {f"learning_rate{names[n]}": rate for n, rate in rates.items()}
+def _rate_name(optimizer: str) -> str:
+    """A column of the index: `learning_rate`, and `learning_rate_2` of a second one."""
+    return f"learning_rate_{int(optimizer) + 1}" if int(optimizer) else "learning_rate"
 
 
 def _scalar(value: Any) -> Any:
-    array = to_host(value)
+    array = backend.to_host(value)
     return array.item() if array.ndim == 0 else array

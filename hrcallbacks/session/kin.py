@@ -18,7 +18,7 @@ class Kin:
         """The same one."""
         return self
 
-    def __deepcopy__(self, memo: dict) -> "Kin":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Kin":
         """The same one."""
         return self
 

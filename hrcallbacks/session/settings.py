@@ -1,23 +1,23 @@
 """What a recorder was asked for: its arguments, checked."""
 
+import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hrcallbacks.alert import checked_alert
-from hrcallbacks.cadence import Cadence
-from hrcallbacks.contents import Contents
-from hrcallbacks.live import LiveTensorBoard
-from hrcallbacks.memory_limit import checked_limit
-from hrcallbacks.reductions import Reduction
-from hrcallbacks.storage import Columns, MemoryStore
-from hrcallbacks.zarr_store import NUMBER, ZarrStore
-
-Variables = str | Iterable[str] | Callable[[Any], bool] | None
-OneReduction = str | Reduction | Callable[[Any], Any] | None
-Reductions = OneReduction | list[OneReduction]
-What = Reductions | Mapping[str, Reductions]
+from hrcallbacks.checks import choice, positive_integer
+from hrcallbacks.quantities.gradients import Gradients
+from hrcallbacks.quantities.plan import Plan
+from hrcallbacks.quantities.wanted import Reductions
+from hrcallbacks.quantities.weights import Weights
+from hrcallbacks.selection.steps import Cadence
+from hrcallbacks.sinks.sink import Sink
+from hrcallbacks.storage.memory import MemoryStore
+from hrcallbacks.storage.place import NUMBER
+from hrcallbacks.storage.store import Store
+from hrcallbacks.storage.zarr_store import ZarrStore
+from hrcallbacks.types import RecordFreq, Variables
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,25 @@ class Settings:
     """
 
     variables: Variables
-    gradients: What
-    weights: What
-    record_freq: Any
-    weights_at: Literal["after", "before"]
+    gradients: Reductions
+    weights: Reductions
+    record_freq: RecordFreq
     epoch_gradient: Literal["last", "mean"]
+    weights_at: Literal["after", "before"]
     store: str | os.PathLike[str] | None
     max_bytes: int
     resume: bool
-    log_norm: bool
-    tensorboard: str | os.PathLike[str] | None
-    alert: Any
-    on_alert: Literal["warn", "stop"]
+    metadata: Mapping[str, Any] | None
+    sinks: Sequence[Sink]
 
     def __post_init__(self) -> None:
         """Refuses what cannot be recorded, when the recorder is made."""
-        _check_choice("weights_at", self.weights_at, ("after", "before"))
-        _check_choice("epoch_gradient", self.epoch_gradient, ("last", "mean"))
-        _check_choice("log_norm", self.log_norm, (False, True))
-        _check_choice("on_alert", self.on_alert, ("warn", "stop"))
-        checked_limit(self.max_bytes)
-        contents, cadence = self.contents(), self.cadence
-        if not (contents.gradients or contents.weights):
+        choice(self.weights_at, "weights_at", ("after", "before"))
+        choice(self.epoch_gradient, "epoch_gradient", ("last", "mean"))
+        hint = "Such as 2 * 1024**3 for 2 GiB."
+        positive_integer(self.max_bytes, "max_bytes", hint=hint)
+        plan, cadence = self.plan(), self.cadence
+        if not (plan.gradients.wanted or plan.weights.wanted):
             raise ValueError(
                 "gradients=None and weights=None leave nothing to record. "
                 "Use 'raw' for one of them."
@@ -62,14 +59,9 @@ class Settings:
                 f"record_freq='epoch'. Received: record_freq={self.record_freq!r}."
             )
         self._check_store()
-        checked_alert(self.alert)
-        if self.stops and self.alert is None:
-            raise ValueError(
-                "on_alert='stop' stops training at what alert= looks for: give that, "
-                "such as alert='nan'."
-            )
+        self._check_metadata()
+        self._check_sinks()
         self.new_store()
-        self.new_tensorboard()
 
     def _check_store(self) -> None:
         if self.resume and self.store is None:
@@ -79,6 +71,40 @@ class Settings:
                 f"resume=True goes on with one store, and store={self.store!r} names "
                 "a new one each time. Give the path of the one to go on with."
             )
+
+    def _check_metadata(self) -> None:
+        if self.metadata is None:
+            return
+        try:
+            text = json.dumps(self.metadata, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                "Expected metadata: a dict of what JSON has, such as {'seed': 3}. "
+                f"Received: {self.metadata!r:.200} ({error})."
+            ) from error
+        if not isinstance(self.metadata, Mapping):
+            raise TypeError(
+                "Expected metadata: a dict, such as {'seed': 3}. "
+                f"Received: {self.metadata!r:.200}."
+            )
+        # A copy: it stays as it was given.
+        object.__setattr__(self, "metadata", json.loads(text))
+
+    def _check_sinks(self) -> None:
+        given: Any = self.sinks
+        several = isinstance(given, Sequence) and not isinstance(given, str)
+        sinks = list(given) if several else [given]
+        for sink in sinks:
+            if not isinstance(sink, Sink):
+                kind = f"the class {sink.__name__}" if isinstance(sink, type) else sink
+                raise TypeError(
+                    "Expected sinks: a list of hr.Alert(...), hr.TensorBoard(...), "
+                    "hr.Logs(...) or objects of a subclass of hr.Sink. "
+                    f"Received in it: {kind!r}."
+                )
+        if len({id(sink) for sink in sinks}) < len(sinks):
+            raise ValueError("A sink appears twice in sinks=. Pass it once.")
+        object.__setattr__(self, "sinks", tuple(sinks))
 
     @property
     def cadence(self) -> Cadence:
@@ -90,37 +116,24 @@ class Settings:
         """Whether a record's gradient is the mean of its epoch's."""
         return self.epoch_gradient == "mean"
 
-    @property
-    def stops(self) -> bool:
-        """Whether an alert stops training."""
-        return self.on_alert == "stop"
-
-    def contents(self) -> Contents:
+    def plan(self) -> Plan:
         """What a recording holds; a new one for each session."""
-        return Contents(
+        return Plan(
             self.variables,
-            gradients=self.gradients,
-            weights=self.weights,
-            weights_at=self.weights_at,
-            cadence=self.cadence,
-            mean=self.mean,
+            Gradients(self.gradients, mean=self.mean),
+            Weights(self.weights, at=self.weights_at),
         )
 
-    def new_store(self) -> Columns:
+    def describe(self) -> dict[str, Any]:
+        """What holds for the whole recording, for `Recording.attributes`."""
+        metadata = {} if self.metadata is None else {"metadata": self.metadata}
+        return {
+            "record_freq": self.cadence.describe(),
+            "epoch_gradient": self.epoch_gradient,
+        } | metadata
+
+    def new_store(self) -> Store:
         """A store that holds nothing yet."""
         if self.store is None:
             return MemoryStore(self.max_bytes)
         return ZarrStore(self.store, resume=self.resume)
-
-    def new_tensorboard(self) -> LiveTensorBoard | None:
-        """What writes for TensorBoard, if that was asked for."""
-        if self.tensorboard is None:
-            return None
-        return LiveTensorBoard(self.tensorboard, per_epoch=self.cadence.per_epoch)
-
-
-def _check_choice(name: str, value: object, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"Expected {name} to be one of {choices}. Received: {value!r}."
-        )

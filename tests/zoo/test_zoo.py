@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from worked_example import full_state
+from training import full_state
 from zoo import models
 from zoo.tape import gradients_of
 

@@ -1,5 +1,0 @@
-"""Arguments that several functions share, as types."""
-
-from typing import Literal
-
-Quantity = Literal["gradients", "weights"]

@@ -1,0 +1,263 @@
+"""What has to be told of a Keras backend, to take numbers out of its training steps."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from hrcallbacks.backends.call import Call, stateful_call
+from hrcallbacks.backends.ops import Ops
+
+# What was taken out of a step, by the number of the probe: see `capture.packing`.
+Taken = Mapping[int, Mapping[str, Sequence[Any]]]
+Receive = Callable[[int, Mapping[str, Any], Taken], None]
+Function = Callable[..., Any]  # A train function of Keras' making, or a train step.
+OnBatch = Callable[[Function], Any]  # Calls a train function on one batch.
+Untrained = Callable[[Exception, str], bool]
+StepRunner = Callable[[OnBatch, Untrained], Any]
+Args = tuple[Any, ...]  # What Keras calls a train function with.
+StandIns = Sequence[tuple[Any, str, Any]]
+
+
+@dataclass
+class Trace:
+    """What is known of a step while it is traced, or runs eagerly.
+
+    Attributes:
+        ops: The array functions to use in it.
+    """
+
+    ops: Ops
+
+
+class Watcher(Protocol):
+    """What watches a step: see `capture.observation.Observation`."""
+
+    def active(self) -> contextlib.AbstractContextManager[None]:
+        """Watches what happens in this thread."""
+        ...
+
+    def outputs(
+        self,
+        value: Callable[[Any], Any],
+        knows: Callable[[Any], bool] = ...,
+        *,
+        join: bool = ...,
+    ) -> Sequence[Mapping[str, Sequence[Any]]]:
+        """What was taken, packed: one dict a probe."""
+        ...
+
+
+Observe = Callable[[Trace], Watcher]
+
+
+class Backend(ABC):
+    """How steps of one Keras backend are watched.
+
+    Attributes:
+        apply: The method of an optimizer that a train step of `fit` calls.
+        loose_calls: Those that a hand-written loop may call.
+    """
+
+    apply: ClassVar[str] = "apply"
+    loose_calls: ClassVar[tuple[str, ...]] = ("apply",)
+
+    # In a step.
+
+    @abstractmethod
+    def trace(self, model: Any) -> Trace:
+        """What is known at the beginning of one of a model's steps."""
+
+    @abstractmethod
+    def as_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that a call of the method `apply` of an optimizer is."""
+
+    @abstractmethod
+    def as_loose_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        name: str,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that a call in a hand-written loop is, of the method `name`."""
+
+    @abstractmethod
+    def value(self, variable: Any) -> Any:
+        """A variable's value at this moment."""
+
+    @abstractmethod
+    def is_sparse(self, gradient: Any) -> bool:
+        """Whether a gradient holds some rows alone, maybe one of them twice."""
+
+    @abstractmethod
+    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+        """The gradient dense, in its variable's shape, unscaled, of the whole batch.
+
+        Taking it must not change how the optimizer's own numbers are rounded.
+        """
+
+    @abstractmethod
+    def kept(self, tensor: Any) -> Any:
+        """The scalar, so that it does not change any more."""
+
+    @abstractmethod
+    def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
+        """A tensor made of `sources`, so that it does not change any more."""
+
+    @abstractmethod
+    def is_symbolic(self, grads: Sequence[Any]) -> bool:
+        """Whether gradients are those of a function that is being traced."""
+
+    # Around it.
+
+    @abstractmethod
+    def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
+        """A `train_step` that returns what was taken beside the logs.
+
+        Args:
+            model: The model, whose `train_step` it runs.
+            observe: Called as a step begins, gives what watches it.
+        """
+
+    @abstractmethod
+    def splitter(
+        self, model: Any, make: Callable[[StandIns], Function]
+    ) -> Callable[[Any], list[Any]] | None:
+        """What `run_steps` needs to take an execution's batches apart, or None.
+
+        Args:
+            model: The model.
+            make: Called with stand-ins, has Keras make a train function.
+        """
+
+    @abstractmethod
+    def run_steps(
+        self,
+        step: StepRunner,
+        model: Any,
+        args: Args,
+        split: Any,
+        receive: Receive,
+    ) -> Any:
+        """Runs the steps of one execution; returns what Keras expects.
+
+        Args:
+            step: Called for each step with `call` and `untrained`, returns the step's
+                outputs. `call` runs a train function on the step's batch, and on the
+                same batch if called again; `untrained` says whether an error left the
+                model as it was.
+            model: The model.
+            args: What Keras has called the train function with.
+            split: What `splitter` returned.
+            receive: Called with each step's number, its logs and what was taken.
+        """
+
+    def mend(self, optimizers: Sequence[Any]) -> None:
+        """Makes good what a step that could not be traced has left of optimizers."""
+
+    def state_in_reach(
+        self, model: Any, args: Args
+    ) -> contextlib.AbstractContextManager[Any]:
+        """A context in which the variables have the values of a step's arguments."""
+        return contextlib.nullcontext()
+
+    @abstractmethod
+    def is_chief(self, model: Any) -> bool:
+        """Whether this process is the one that writes for all workers."""
+
+    @abstractmethod
+    def to_host(self, value: Any) -> np.ndarray:
+        """A tensor, variable or number as a NumPy array.
+
+        It is a view where the tensor is on the host.
+
+        NumPy has no bfloat16; float32 holds each of its values.
+        """
+
+
+class StatefulBackend(Backend):
+    """A backend whose variables hold their values: all but JAX."""
+
+    def as_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that `optimizer.apply(...)` is."""
+        return stateful_call(self.value, optimizer, apply, *args, **kwargs)
+
+    def as_loose_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        name: str,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that a call in a hand-written loop is."""
+        return self.as_call(trace, optimizer, apply, *args, **kwargs)
+
+    def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
+        """A `train_step` that returns what was taken among the logs."""
+        train_step = model.train_step
+
+        def step(data: Any) -> dict[str, Any]:
+            watcher = observe(self.trace(model))
+            with watcher.active():
+                logs = train_step(data)
+            # In one flat dict: TensorFlow takes long over each level of nesting.
+            return logs | {
+                f"{_TAKEN}{probe}/{layout}/{place:06}": tensor
+                for probe, packed in enumerate(watcher.outputs(self.value))
+                for layout, tensors in packed.items()
+                for place, tensor in enumerate(tensors)
+            }
+
+        return step
+
+    def splitter(self, model: Any, make: Callable[[StandIns], Function]) -> None:
+        """Nothing: `run_steps` asks for one batch after another."""
+
+
+_TAKEN = "hrcallbacks/"
+
+
+def parted(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], Taken]:
+    """Logs, and what was taken: see `StatefulBackend.capturing_step`."""
+    logs: dict[str, Any] = {}
+    taken: dict[int, dict[str, list]] = {}
+    for name in sorted(outputs):
+        if name.startswith(_TAKEN):
+            _, probe, layout, _ = name.split("/")
+            tensors = taken.setdefault(int(probe), {}).setdefault(layout, [])
+            tensors.append(outputs[name])
+        else:
+            logs[name] = outputs[name]
+    return {name: logs[name] for name in outputs if name in logs}, taken
+
+
+def before_the_step(error: Exception, place: str) -> bool:
+    """Whether an error came before the model's own train step began."""
+    return place == "before"
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """The array, in float32 if it is bfloat16."""
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array

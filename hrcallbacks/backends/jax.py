@@ -1,0 +1,271 @@
+"""Steps of the JAX backend: state goes in and comes out, nothing is mutated."""
+
+import functools
+import importlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from hrcallbacks.backends.backend import (
+    Args,
+    Backend,
+    Function,
+    Observe,
+    Receive,
+    StandIns,
+    StepRunner,
+    Trace,
+    widened,
+)
+from hrcallbacks.backends.call import (
+    Call,
+    built_for,
+    learning_rate,
+    scale,
+    stateful_call,
+)
+from hrcallbacks.backends.ops import Ops
+
+
+@dataclass
+class JaxTrace(Trace):
+    """What is known of a step while it is traced.
+
+    Attributes:
+        values: By a variable's id, its value as the step has made it so far. Empty in
+            a hand-written loop.
+        is_spread: Whether the step runs on several devices.
+    """
+
+    values: dict[int, Any] = field(default_factory=dict)
+    is_spread: bool = False
+
+
+class JAX(Backend):
+    """See `Backend`."""
+
+    apply: ClassVar[str] = "stateless_apply"
+    loose_calls: ClassVar[tuple[str, ...]] = ("apply", "stateless_apply")
+
+    def __init__(self) -> None:
+        self._jax = importlib.import_module("jax")
+
+    def trace(self, model: Any) -> JaxTrace:
+        """See `Backend.trace`; where it runs in a loop."""
+        return JaxTrace(Ops())
+
+    def as_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that `optimizer.stateless_apply(...)` is."""
+        assert isinstance(trace, JaxTrace)
+        return self._stateless_call(trace, optimizer, apply, *args, **kwargs)
+
+    def _stateless_call(
+        self,
+        trace: JaxTrace,
+        optimizer: Any,
+        apply: Callable[..., Any],
+        optimizer_variables: Sequence[Any],
+        grads: Sequence[Any],
+        trainable_variables: Sequence[Any],
+    ) -> Call:
+        variables = built_for(optimizer)
+        values = dict(trace.values)
+        values.update(zip(map(id, variables), trainable_variables, strict=True))
+        state = list(zip(optimizer.variables, optimizer_variables, strict=True))
+        with keras.StatelessScope(state_mapping=state):
+            scaled, rate = scale(optimizer), learning_rate(optimizer)
+
+        def note(result: Any) -> None:
+            values.update(zip(map(id, variables), result[0], strict=True))
+            if trace.values:
+                trace.values = values
+
+        return Call(
+            optimizer,
+            rate,
+            variables,
+            grads,
+            scaled,
+            lambda v: self._apart(trace, values[id(v)]),
+            lambda v: id(v) in values,
+            lambda: apply(optimizer_variables, grads, trainable_variables),
+            note,
+        )
+
+    def as_loose_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        name: str,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """The `Call` that a call in a hand-written loop is, stateless or not."""
+        if name == "apply":
+            return stateful_call(self.value, optimizer, apply, *args, **kwargs)
+        return self.as_call(trace, optimizer, apply, *args, **kwargs)
+
+    def value(self, variable: Any) -> Any:
+        """See `Backend.value`."""
+        return variable.value
+
+    def is_symbolic(self, grads: Sequence[Any]) -> bool:
+        """Whether this runs while a function is traced."""
+        return any(isinstance(g, self._jax.core.Tracer) for g in grads)
+
+    def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
+        """A `train_step` that returns `((logs, packed), state)`."""
+        train_step = model.train_step
+        is_spread = _on_several_devices(model.variables)
+
+        def step(state: Any, data: Any) -> Args:
+            ids = [id(v) for v in model.trainable_variables]
+            values = dict(zip(ids, state[0], strict=True))
+            trace = JaxTrace(Ops(), values, is_spread)
+            watcher = observe(trace)
+            with watcher.active():
+                logs, state = train_step(state, data)
+            new = dict(zip(ids, state[0], strict=True))
+            # Joined, a tensor that is split over devices has XLA split the others too,
+            # and from there the sums in the model that they come from.
+            packed = watcher.outputs(
+                lambda v: self._apart(trace, new[id(v)]), join=not is_spread
+            )
+            return (logs, packed), state
+
+        return step
+
+    def is_chief(self, model: Any) -> bool:
+        """See `Backend.is_chief`."""
+        return self._jax.process_index() == 0
+
+    def splitter(
+        self, model: Any, make: Callable[[StandIns], Function]
+    ) -> Callable[[Iterator[Any]], list[Any]]:
+        """A function that takes an execution's batches from an iterator, as a list.
+
+        Some versions of Keras ask for one batch a step, others for one stack of
+        batches. Keras itself divides it: in a train function that runs eagerly, of
+        steps that only collect what they are given.
+        """
+        count = model.steps_per_execution
+        if count == 1:
+            return lambda iterator: [next(iterator)]
+        eagerly, model.run_eagerly = model.run_eagerly, True
+        try:
+            collect = make([(model, "train_step", lambda s, data: ({}, [*s, data]))])
+        finally:
+            model.run_eagerly = eagerly
+        tried = itertools.count()
+        _, batches = collect([], (np.zeros((count, 1)) for _ in tried))
+        if len(batches) != count:
+            raise RuntimeError(
+                f"Keras runs {len(batches)} steps in one execution. Expected: "
+                f"steps_per_execution={count}."
+            )
+        return functools.partial(self._divided, collect, next(tried))
+
+    def _divided(
+        self, collect: Function, draws: int, iterator: Iterator[Any]
+    ) -> list[Any]:
+        """The next execution's batches."""
+        items = list(itertools.islice(iterator, draws))
+        if not items:
+            raise StopIteration
+        if draws > 1:
+            return items
+        leaves, structure = self._jax.tree.flatten(items[0])
+        if self._jax.tree_util.treedef_is_leaf(structure):
+            return collect([], iter(items))[1]
+        # Without what is None, such as weights that nobody passed: it has no items.
+        return [structure.unflatten(part) for part in collect([], iter([leaves]))[1]]
+
+    def run_steps(
+        self,
+        step: StepRunner,
+        model: Any,
+        args: Args,
+        split: Any,
+        receive: Receive,
+    ) -> Args:
+        """See `Backend.run_steps`."""
+        logs = None
+        state, iterator = args
+        for number, batch in enumerate(split(iterator)):
+
+            def call(function: Function, state: Any = state, batch: Any = batch) -> Any:
+                return function(state, iter([batch]))
+
+            outputs, state = step(call, functools.partial(self._is_alive, state))
+            logs, taken = outputs if isinstance(outputs, tuple) else (outputs, ())
+            receive(number, logs, dict(enumerate(taken)))
+        return logs, state
+
+    def _is_alive(self, state: Any, error: Exception, place: str) -> bool:
+        """Whether a state is whole: a compiled step consumes it when it begins."""
+        arrays = (x for x in self._jax.tree.leaves(state) if hasattr(x, "is_deleted"))
+        return not any(x.is_deleted() for x in arrays)
+
+    def is_sparse(self, gradient: Any) -> bool:
+        """Under Keras on JAX no gradient is sparse."""
+        return False
+
+    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+        """See `Backend.gradient`. It is whole: JAX sees all replicas as one.
+
+        XLA computes once what a reduction and the optimizer both need, as the squares
+        of a norm and of Adam, and then rounds them where it would not have. Behind a
+        barrier they are two tensors.
+        """
+        gradient = self._jax.lax.optimization_barrier(gradient)
+        return gradient if scale is None else gradient / scale
+
+    def _apart(self, trace: JaxTrace, value: Any) -> Any:
+        """A variable's value, kept apart from the training on several devices."""
+        barrier = self._jax.lax.optimization_barrier
+        return barrier(value) if trace.is_spread else value
+
+    def kept(self, tensor: Any) -> Any:
+        """The tensor: JAX changes none."""
+        return tensor
+
+    def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
+        """The tensor: JAX changes none."""
+        return made
+
+    def to_host(self, value: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        return widened(np.asarray(value))
+
+    def state_in_reach(self, model: Any, args: Args) -> AbstractContextManager[Any]:
+        """See `Backend.state_in_reach`.
+
+        In `fit` variables hold no values themselves, and under a `keras.distribution`
+        Keras asks each where it lies before it compiles a step.
+        """
+        optimizer = getattr(model, "optimizer", None)
+        variables = (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            optimizer.variables if optimizer else [],
+            model.metrics_variables,
+        )
+        pairs = map(zip, variables, args[0])
+        return keras.StatelessScope(state_mapping=itertools.chain(*pairs))
+
+
+def _on_several_devices(variables: Sequence[Any]) -> bool:
+    return any(len(v.value.sharding.device_set) > 1 for v in variables)

@@ -1,0 +1,181 @@
+"""The array functions that reductions are written with: `keras.ops`, and a few more.
+
+Those few are what `keras.ops` has no quick way for: sums and counts.
+"""
+
+import importlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class FloatLayout:
+    """How a float lies in memory.
+
+    Attributes:
+        integers: Dtype of signed integers of the same size.
+        mantissa: Number of the mantissa's bits.
+        bias: What is added to an exponent.
+    """
+
+    integers: str
+    mantissa: int
+    bias: int
+
+    @classmethod
+    def of(cls, tensor: Any) -> "FloatLayout":
+        """That of a float32 or float64 tensor."""
+        double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
+        return cls("int64", 52, 1023) if double else cls("int32", 23, 127)
+
+    @property
+    def top(self) -> int:
+        """The exponent of infinities and of NaN, as it lies there."""
+        return 2 * self.bias + 1
+
+    @property
+    def infinity(self) -> int:
+        """The bits of infinity."""
+        return self.top << self.mantissa
+
+    @property
+    def magnitude(self) -> int:
+        """All bits but the sign's."""
+        return self.infinity + (1 << self.mantissa) - 1
+
+
+@dataclass(frozen=True)
+class FloatCounts:
+    """How often what is in a tensor, int32.
+
+    Attributes:
+        exponents: By exponent as it lies in memory, shape `(layout.top + 1,)`: zeros
+            and what is too small for an exponent first, infinities and NaN last.
+        zeros: Zeros, a scalar.
+        infinities: Infinities, a scalar.
+        layout: The `FloatLayout`.
+    """
+
+    exponents: Any
+    zeros: Any
+    infinities: Any
+    layout: FloatLayout
+
+
+class Ops:
+    """`keras.ops`, and functions for XLA, which makes one loop of many operations."""
+
+    def __getattr__(self, name: str) -> Any:
+        """What `keras.ops` has under that name."""
+        return getattr(keras.ops, name)
+
+    def joined(self, tensors: list[Any]) -> Any:
+        """Tensors of one dtype as one, flat."""
+        return self.concatenate([self.reshape(tensor, (-1,)) for tensor in tensors])
+
+    def sum_of_squares(self, tensor: Any) -> Any:
+        """The sum of a tensor's squares, a scalar.
+
+        In two stages: float32 loses less, and XLA adds side by side. In one stage XLA
+        makes a dot product of it, three times as slow on a CPU. The maximum, which
+        changes no sum of squares, keeps it from joining the two.
+        """
+        squares = self.reshape(self.square(tensor), (-1,))
+        size = math.prod(tensor.shape)
+        width = 64 if size < 2**20 else 1024
+        if size < 2 * width:
+            return self.sum(squares)
+        even = size - size % width
+        columns = self.sum(self.reshape(squares[:even], (-1, width)), axis=0)
+        rest = self.sum(squares[even:])
+        return self.sum(self.maximum(columns, 0)) + rest
+
+    def float_counts(self, tensor: Any) -> FloatCounts:
+        """The `FloatCounts` of a float32 or float64 tensor."""
+        layout = FloatLayout.of(tensor)
+        bits = self.reshape(self._bits(tensor, layout.integers), (-1,))
+        bits = self.bitwise_and(bits, layout.magnitude)
+        zeros, infinities = (
+            self.sum(self.cast(self.equal(bits, value), "int32"))
+            for value in (0, layout.infinity)
+        )
+        exponents = self.right_shift(bits, layout.mantissa)
+        counts = self._counts(exponents, layout.top + 1)
+        return FloatCounts(counts, zeros, infinities, layout)
+
+    def _bits(self, tensor: Any, dtype: str) -> Any:
+        return tensor.view(dtype)
+
+    def _counts(self, places: Any, length: int) -> Any:
+        ones = self.ones_like(places, dtype="int32")
+        return self.segment_sum(ones, places, num_segments=length)
+
+
+class TensorFlowOps(Ops):
+    """Functions for TensorFlow, whose graphs run one operation after another.
+
+    Args:
+        in_xla: Whether XLA compiles the step.
+    """
+
+    def __init__(self, *, in_xla: bool) -> None:
+        self._tf = importlib.import_module("tensorflow")
+        self._in_xla = in_xla
+
+    def sum_of_squares(self, tensor: Any) -> Any:
+        """The sum of a tensor's squares, a scalar."""
+        if self._in_xla:
+            return super().sum_of_squares(tensor)
+        return 2 * self._tf.nn.l2_loss(tensor)  # One pass, without room for squares.
+
+    def _bits(self, tensor: Any, dtype: str) -> Any:
+        return self._tf.bitcast(tensor, dtype)
+
+    def _counts(self, places: Any, length: int) -> Any:
+        # Its Python wrapper would look for the largest first.
+        return self._tf.raw_ops.DenseBincount(
+            input=places, size=length, weights=self._tf.constant([], "int32")
+        )
+
+
+class TorchOps(Ops):
+    """Functions for PyTorch, which runs line by line: Keras' take longer."""
+
+    def __init__(self) -> None:
+        self._torch = importlib.import_module("torch")
+
+    def joined(self, tensors: list[Any]) -> Any:
+        """Tensors of one dtype as one, flat."""
+        return self._torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+    def sum_of_squares(self, tensor: Any) -> Any:
+        """The sum of a tensor's squares, a scalar."""
+        torch = self._torch
+        flat, width = tensor.reshape(-1), 1024
+        if len(flat) < 2 * width or torch.compiler.is_compiling():
+            return flat.square().sum()
+        # In one pass, without room for all squares; row by row, since a norm loses the
+        # more, the longer it is.
+        even = len(flat) - len(flat) % width
+        rows = torch.linalg.vector_norm(flat[:even].view(-1, width), dim=1)
+        return rows.square().sum() + flat[even:].square().sum()
+
+    def float_counts(self, tensor: Any) -> FloatCounts:
+        """The `FloatCounts` of a float32 or float64 tensor."""
+        torch, layout = self._torch, FloatLayout.of(tensor)
+        bits = tensor.reshape(-1).view(getattr(torch, layout.integers))
+        bits = bits & layout.magnitude
+        zeros = torch.count_nonzero(bits == 0).int()
+        infinities = torch.count_nonzero(bits == layout.infinity).int()
+        bits >>= layout.mantissa
+        length = layout.top + 1
+        if bits.device.type == "cpu" and not torch.compiler.is_compiling():
+            counts = torch.bincount(bits, minlength=length).int()
+        else:
+            # bincount waits for the device, to learn how long its result is.
+            ones = torch.ones_like(bits, dtype=torch.int32)
+            counts = ones.new_zeros(length).scatter_add_(0, bits.long(), ones)
+        return FloatCounts(counts, zeros, infinities, layout)

@@ -1,0 +1,207 @@
+"""Steps of the TensorFlow backend: XLA, plain graph, eager."""
+
+import importlib
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hrcallbacks.backends.backend import (
+    Args,
+    Function,
+    OnBatch,
+    Receive,
+    StatefulBackend,
+    StepRunner,
+    Trace,
+    before_the_step,
+    parted,
+    widened,
+)
+from hrcallbacks.backends.call import built_for
+from hrcallbacks.backends.ops import TensorFlowOps
+
+
+class TensorFlow(StatefulBackend):
+    """See `Backend`."""
+
+    def __init__(self) -> None:
+        self._tf = importlib.import_module("tensorflow")
+
+    def trace(self, model: Any) -> Trace:
+        """See `Backend.trace`."""
+        in_xla = bool(getattr(model, "jit_compile", False))
+        return Trace(TensorFlowOps(in_xla=in_xla))
+
+    def is_symbolic(self, grads: Sequence[Any]) -> bool:
+        """Whether this runs while a graph is traced."""
+        return not self._tf.executing_eagerly()
+
+    def is_chief(self, model: Any) -> bool:
+        """See `Backend.is_chief`."""
+        strategy = getattr(model, "distribute_strategy", None)
+        resolver = getattr(strategy, "cluster_resolver", None)
+        if resolver is None or resolver.task_type is None:
+            return True
+        return resolver.task_type == "chief" or (
+            resolver.task_type == "worker"
+            and resolver.task_id == 0
+            and "chief" not in resolver.cluster_spec().jobs
+        )
+
+    def run_steps(
+        self,
+        step: StepRunner,
+        model: Any,
+        args: Args,
+        split: Any,
+        receive: Receive,
+    ) -> Mapping[str, Any] | None:
+        """See `Backend.run_steps`."""
+        (iterator,) = args
+        logs = None
+        eager = model.run_eagerly or self._tf.config.functions_run_eagerly()
+        untrained = before_the_step if eager else self._in_tracing
+        for number in range(model.steps_per_execution):
+            # Of several steps, each gets its batch from here: a compiled step that
+            # asks for data that is not there has counted the step by then.
+            if model.steps_per_execution > 1 or eager or _is_python(iterator):
+                call = self._on_next_batch(iterator)
+            else:
+                call = self._on_iterator(iterator)
+            if call is None:
+                if number == 0:
+                    raise StopIteration
+                break
+            logs, taken = parted(step(call, untrained))
+            receive(number, logs, taken)
+        return logs
+
+    def _in_tracing(self, error: Exception, place: str) -> bool:
+        # What fails in a running graph is one of TensorFlow's own errors.
+        return not isinstance(error, self._tf.errors.OpError)
+
+    def _on_next_batch(self, iterator: Any) -> OnBatch | None:
+        """A call on the next batch, which is taken now; None at the end of the data."""
+        if _is_python(iterator):
+            batches = list(itertools.islice(iterator, 1))
+        else:
+            optional = iterator.get_next_as_optional()
+            batches = [optional.get_value()] if optional.has_value() else []
+        return (lambda function: function(iter(batches))) if batches else None
+
+    def _on_iterator(self, iterator: Any) -> OnBatch:
+        """A call that leaves it to Keras to ask for the next batch.
+
+        Older ones do so inside the compiled step, later ones before it: that batch is
+        gone if the step then cannot be traced, so it is kept.
+        """
+        given, get_next = [], iterator.get_next_as_optional
+
+        def keep() -> Any:
+            optional = get_next()
+            if self._tf.executing_eagerly():
+                given.append(optional)
+            return optional
+
+        def call(function: Function) -> Any:
+            if given:
+                return function(iter([given[0].get_value()]))
+            vars(iterator)["get_next_as_optional"] = keep
+            try:
+                return function(iterator)
+            finally:
+                del vars(iterator)["get_next_as_optional"]
+
+        return call
+
+    def mend(self, optimizers: Sequence[Any]) -> None:
+        """See `Backend.mend`.
+
+        Variables that are made while a function is traced get their values once that
+        is done. Those of an optimizer that was built there would have none.
+        """
+        for optimizer in optimizers:
+            variables = optimizer.variables if optimizer.built else []
+            lacking = [not v.value.is_initialized() for v in variables]
+            if any(lacking):
+                fresh = self._built_in_graph(optimizer)
+                for variable, value, lacks in zip(
+                    variables, fresh.variables, lacking, strict=True
+                ):
+                    if lacks:
+                        variable.assign(value.value)
+
+    def _built_in_graph(self, optimizer: Any) -> Any:
+        """Another optimizer like that one, built as in a first compiled step."""
+        fresh = type(optimizer).from_config(optimizer.get_config())
+
+        @self._tf.function
+        def build() -> None:
+            if not fresh.built:
+                fresh.build(built_for(optimizer))
+
+        build()
+        return fresh
+
+    def value(self, variable: Any) -> Any:
+        """A variable's value at this moment, which later updates leave alone."""
+        return self._tf.identity(variable.value)
+
+    def is_sparse(self, gradient: Any) -> bool:
+        """See `Backend.is_sparse`."""
+        return isinstance(gradient, self._tf.IndexedSlices)
+
+    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+        """See `Backend.gradient`; summed over replicas.
+
+        Of a batch whose size is not known when the step is traced, TensorFlow infers
+        less of a gradient's shape than its variable has.
+        """
+        gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
+        if not self._tf.executing_eagerly():
+            gradient = self._multiplied_apart(gradient)
+            gradient = self._tf.ensure_shape(gradient, shape)
+        if scale is not None:
+            gradient = gradient / scale
+        replica = self._tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return gradient
+        return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
+
+    def _multiplied_apart(self, tensor: Any) -> Any:
+        """The same numbers, of a product's factors and not of the product.
+
+        TensorFlow's graph optimizer multiplies `rate * (a * b)` in another order if
+        nobody else needs `a * b`. The update of the weights must not see that somebody
+        does. Changing the sign twice is exact, and keeps the optimizer from finding
+        that both products are one.
+        """
+        if tensor.op.type != "Mul":
+            return tensor
+        a, b = map(self._multiplied_apart, tensor.op.inputs)
+        return -(-a * b)
+
+    def kept(self, tensor: Any) -> Any:
+        """See `Backend.kept`.
+
+        The loss of a replica without a share of the batch has no elements: that is 0.
+        """
+        if tensor.shape.rank == 0:
+            return tensor
+        size = self._tf.cast(self._tf.size(tensor), tensor.dtype)
+        return self._tf.math.divide_no_nan(self._tf.reduce_sum(tensor), size)
+
+    def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
+        """The tensor: no tensor of TensorFlow changes."""
+        return made
+
+    def to_host(self, value: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        return widened(np.asarray(value))
+
+
+def _is_python(iterator: Any) -> bool:
+    """Whether an iterator is none of TensorFlow's, which a graph can ask for data."""
+    return not hasattr(iterator, "get_next_as_optional")

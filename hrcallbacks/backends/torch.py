@@ -1,0 +1,94 @@
+"""Steps of the PyTorch backend, which updates in place."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hrcallbacks.backends.backend import (
+    Args,
+    Function,
+    Receive,
+    StatefulBackend,
+    StepRunner,
+    Trace,
+    before_the_step,
+    parted,
+)
+from hrcallbacks.backends.ops import TorchOps
+
+
+class Torch(StatefulBackend):
+    """See `Backend`."""
+
+    def __init__(self) -> None:
+        self._torch = importlib.import_module("torch")
+        self._trace = Trace(TorchOps())
+
+    def trace(self, model: Any) -> Trace:
+        """See `Backend.trace`: the same for each step."""
+        return self._trace
+
+    def is_symbolic(self, grads: Sequence[Any]) -> bool:
+        """PyTorch's compiler traces plain Python: never."""
+        return False
+
+    def is_chief(self, model: Any) -> bool:
+        """See `Backend.is_chief`."""
+        distributed = importlib.import_module("torch.distributed")
+        ready = distributed.is_available() and distributed.is_initialized()
+        return not ready or distributed.get_rank() == 0
+
+    def run_steps(
+        self,
+        step: StepRunner,
+        model: Any,
+        args: Args,
+        split: Any,
+        receive: Receive,
+    ) -> Mapping[str, Any]:
+        """See `Backend.run_steps`."""
+        (batches,) = args
+        logs: dict[str, Any] = {}
+        for number, batch in enumerate(batches):
+
+            def call(function: Function, batch: Any = batch) -> Any:
+                return function([batch])
+
+            logs, taken = parted(step(call, before_the_step))
+            receive(number, logs, taken)
+        return logs
+
+    def value(self, variable: Any) -> Any:
+        """A variable's value, which changes with it: see `put_aside`."""
+        return variable.value.detach()
+
+    def is_sparse(self, gradient: Any) -> bool:
+        """See `Backend.is_sparse`."""
+        return gradient.is_sparse
+
+    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+        """See `Backend.gradient`; it may change: see `put_aside`."""
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
+        return (gradient if scale is None else gradient / scale).detach()
+
+    def to_host(self, value: Any) -> np.ndarray:
+        """See `Backend.to_host`."""
+        tensor = getattr(value, "value", value)  # A variable's.
+        if not isinstance(tensor, self._torch.Tensor):
+            return np.asarray(tensor)
+        wide = tensor.float() if tensor.dtype == self._torch.bfloat16 else tensor
+        return wide.detach().cpu().numpy()
+
+    def kept(self, tensor: Any) -> Any:
+        """A copy of the tensor, which in-place operations leave alone."""
+        return tensor.detach().clone()
+
+    def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
+        """A copy where the tensor lies in the memory of a source."""
+        made = made.detach()
+        if self._torch.compiler.is_compiling():  # Which sees where a copy is needed.
+            return made.clone()
+        places = {source.untyped_storage().data_ptr() for source in sources}
+        return made.clone() if made.untyped_storage().data_ptr() in places else made

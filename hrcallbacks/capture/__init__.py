@@ -1,0 +1,1 @@
+"""Inside the training step: what is taken out of it, and how."""

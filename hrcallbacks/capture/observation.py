@@ -1,0 +1,243 @@
+"""What a train step is seen to do, and what is taken out of it."""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from hrcallbacks.backends.backend import Trace
+from hrcallbacks.backends.call import Call
+from hrcallbacks.backends.current import backend
+from hrcallbacks.backends.ops import Ops
+from hrcallbacks.capture.packing import Packed, Place
+from hrcallbacks.capture.probe import Probe
+from hrcallbacks.reductions.reduction import Reduction
+from hrcallbacks.types import Key
+
+_HALF = ("float16", "bfloat16")  # Their squares leave their range.
+# `.observation`: what the train step running in this thread is seen to do. With
+# tf.distribute each replica runs its step in a thread of its own.
+_thread = threading.local()
+
+
+def current() -> "Observation | None":
+    """What watches this thread, if anything does."""
+    return getattr(_thread, "observation", None)
+
+
+def _never_breaks_the_step(take: Callable[..., None]) -> Callable[..., None]:
+    """Has an exception while taking be the recorder's affair, not the training's."""
+
+    @functools.wraps(take)
+    def guarded(self: "_Take", *args: Any) -> None:
+        if self.failed:
+            return
+        try:
+            take(self, *args)
+        except Exception as error:
+            self.fail(error)
+
+    return guarded
+
+
+class _Take:
+    """What one probe takes out of one step: the `Scene` of its observers.
+
+    An optimizer's call starts a record unless it updates other variables than those
+    before it.
+    """
+
+    def __init__(self, probe: Probe, model: Any, trace: Trace) -> None:
+        self.probe = probe
+        self.failed = False
+        self.ops: Ops = trace.ops
+        self.record = 0
+        self.updated: list[set[str]] = []
+        self.places: Mapping[str, int] = {}
+        self.optimizer = "0"
+        self._model = model
+        self._tensors: dict[Place, Any] = {}
+        self._gradients: dict[str, Any] = {}  # Of the present call.
+        self._observers = [q.observer(self) for q in probe.quantities]
+
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        return self.probe.variables(self._model)
+
+    def fail(self, error: Exception) -> None:
+        self.failed = True
+        self.probe.failure = error
+
+    # What happens.
+
+    @_never_breaks_the_step
+    def see_loss(self, loss: Any) -> None:
+        for observer in self._observers:
+            observer.loss(loss)
+
+    @_never_breaks_the_step
+    def before(self, call: Call) -> None:
+        at = {id(v): index for index, v in enumerate(call.variables)}
+        self.places = {p: at[id(v)] for p, v in self.variables.items() if id(v) in at}
+        if not self.updated or self.updated[-1] & self.places.keys():
+            self.updated.append(set())
+            self.record = len(self.updated) - 1
+        self.updated[-1].update(self.places)
+        self.optimizer = self.probe.see_optimizer(call.optimizer, call.variables)
+        self._gradients = {}
+        for observer in self._observers:
+            observer.before(call)
+
+    @_never_breaks_the_step
+    def after(self, call: Call) -> None:
+        for observer in self._observers:
+            observer.after(call)
+
+    @_never_breaks_the_step
+    def end(self, value: Callable[[Any], Any], knows: Callable[[Any], bool]) -> None:
+        for observer in self._observers:
+            observer.end(value, knows)
+
+    def packed(self, *, join: bool) -> Packed:
+        tensors = {} if self.failed else self._tensors
+        return self.probe.packer.pack(tensors, self.ops, join=join)
+
+    # What observers may use.
+
+    def gradient(self, call: Call, path: str) -> Any:
+        if path not in self._gradients:
+            gradient = call.grads[self.places[path]]
+            if gradient is not None:
+                if backend.is_sparse(gradient):
+                    self.probe.sparse.add(path)
+                shape = tuple(self.variables[path].shape)
+                gradient = backend.gradient(gradient, shape, call.scale)
+            self._gradients[path] = gradient
+        return self._gradients[path]
+
+    def kept(self, scalar: Any) -> Any:
+        return backend.kept(scalar)
+
+    def put_aside(self, tensor: Any) -> Any:
+        return backend.put_aside(tensor, (tensor,))
+
+    def wide(self, tensor: Any) -> Any:
+        half = keras.backend.standardize_dtype(tensor.dtype) in _HALF
+        return keras.ops.cast(tensor, "float32") if half else tensor
+
+    def put(self, key: Key, tensor: Any, *, record: int | None = None) -> None:
+        self._tensors[self.record if record is None else record, key] = tensor
+
+    def reduce(
+        self,
+        quantity: str,
+        reductions: Sequence[Reduction],
+        path: str,
+        *tensors: Any,
+        record: int | None = None,
+    ) -> None:
+        wide = tuple(map(self.wide, tensors))
+        for reduction in reductions:
+            made = reduction.in_step(self.ops, *(tensors if reduction.is_raw else wide))
+            if None in made.shape:
+                raise ValueError(
+                    f"the reduction {reduction.name!r} of {path!r} has a shape that "
+                    f"depends on the tensor's values: {tuple(made.shape)}"
+                )
+            made = backend.put_aside(made, tensors)
+            self.put(Key(quantity, reduction.name, path), made, record=record)
+
+
+class Observation:
+    """What one call of the train step handed to its optimizers.
+
+    Args:
+        model: The model being trained.
+        probes: The `Probe`s to take for.
+        trace: What is known of the step.
+    """
+
+    def __init__(self, model: Any, probes: Sequence[Probe], trace: Trace) -> None:
+        self.trace = trace
+        self._model = model
+        self._takes = [_Take(probe, model, trace) for probe in probes]
+        self._inside = False
+
+    def fail(self, error: Exception) -> None:
+        """Takes nothing out of this step, and has the recorders hear why."""
+        for take in self._takes:
+            take.fail(error)
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Watches what happens in this thread."""
+        _thread.observation = self
+        try:
+            yield
+        finally:
+            _thread.observation = None
+
+    def see_loss(self, loss: Any) -> None:
+        """Takes the loss of this batch."""
+        for take in self._takes:
+            take.see_loss(loss)
+
+    def see_call(self, call: Call) -> Any:
+        """Runs an optimizer's call, and takes what it was given and what it did.
+
+        An optimizer that calls another one, as a `LossScaleOptimizer` its inner one,
+        is seen once, from outside.
+        """
+        if self._inside:
+            return call.run()
+        for take in self._takes:
+            # A selection that matches nothing is refused before the first update.
+            take.probe.variables(self._model)
+            take.before(call)
+        self._inside = True
+        try:
+            result = call.run()
+        finally:
+            self._inside = False
+        try:
+            call.note(result)
+        except Exception as error:
+            self.fail(error)
+        for take in self._takes:
+            take.after(call)
+        return result
+
+    def packed(
+        self,
+        value: Callable[[Any], Any],
+        knows: Callable[[Any], bool] = lambda variable: True,
+        *,
+        join: bool = True,
+    ) -> tuple[Packed, ...]:
+        """What was taken, packed: one dict a probe.
+
+        Args:
+            value: Called with a variable, gives its value at the end of the step.
+            knows: Called with a variable, says whether `value` can be asked for it.
+            join: Whether small tensors may be joined into one.
+        """
+        for take in self._takes:
+            take.end(value, knows)
+        return tuple(take.packed(join=join) for take in self._takes)
+
+    def outputs(
+        self,
+        value: Callable[[Any], Any],
+        knows: Callable[[Any], bool] = lambda variable: True,
+        *,
+        join: bool = True,
+    ) -> tuple[Packed, ...]:
+        """What `packed` returns, or nothing if it fails: the step itself is done."""
+        try:
+            return self.packed(value, knows, join=join)
+        except Exception as error:
+            self.fail(error)
+            return ()

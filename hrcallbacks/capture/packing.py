@@ -1,0 +1,163 @@
+"""Small tensors leave a compiled step as one: each output of a step has its price."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from hrcallbacks.backends.current import backend
+from hrcallbacks.backends.ops import Ops
+from hrcallbacks.types import Key
+
+# Above this, copying a tensor costs more than passing it on by itself.
+_SMALL = 4096  # elements
+
+Packed = Mapping[str, Sequence[Any]]  # By a layout's name, its tensors.
+Place = tuple[int, Key]  # A record's number in its step, and what it is.
+
+
+class Member(NamedTuple):
+    """Where one tensor lies in a joined one.
+
+    Attributes:
+        record: Number of its record in the step.
+        key: What it is.
+        shape: Its shape.
+        start: Where it begins.
+        end: Where it ends.
+    """
+
+    record: int
+    key: Key
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+Layout = tuple[tuple[Member, ...], ...]  # Of each tensor that leaves a step.
+
+
+class Packer:
+    """Packs dicts of tensors in a step and unpacks them on the host.
+
+    A step can be traced several times, with other tensors each time (a variable may
+    be left without gradient). So each layout is kept, and a packed dict names its own.
+
+    Args:
+        apart: Quantities whose tensors are joined with none of another quantity.
+    """
+
+    def __init__(self, apart: Collection[str] = ()) -> None:
+        self._layouts: list[Layout] = []
+        self._apart = apart
+
+    def pack(
+        self, tensors: Mapping[Place, Any], ops: Ops, *, join: bool = True
+    ) -> Packed:
+        """Packs tensors, inside a step.
+
+        Args:
+            tensors: Tensors of static shape.
+            ops: The array functions to use.
+            join: Whether to join small tensors.
+
+        Returns:
+            A dict of one entry: the layout's name, and a tuple of tensors, the small
+            ones of a kind joined into one.
+        """
+        groups: dict[tuple[Any, ...], list[Place]] = {}
+        for place, tensor in tensors.items():
+            dtype = keras.backend.standardize_dtype(tensor.dtype)
+            large = not join or math.prod(tensor.shape) > _SMALL
+            quantity = place[1].quantity
+            group = (dtype, place if large else None, quantity in self._apart, quantity)
+            group = group if group[2] else group[:3]
+            groups.setdefault(group, []).append(place)
+        layout = tuple(_members(places, tensors) for places in groups.values())
+        if layout not in self._layouts:
+            self._layouts.append(layout)
+        packed = tuple(
+            tensors[places[0]]
+            if len(places) == 1
+            else ops.joined([tensors[place] for place in places])
+            for places in groups.values()
+        )
+        return {str(self._layouts.index(layout)): packed}
+
+    def of_quantity(self, packed: Packed, quantity: str) -> dict[str, dict[int, Any]]:
+        """The tensors that hold a quantity and no other; on the device.
+
+        Args:
+            packed: What `pack` returned.
+            quantity: One of those that are packed apart.
+
+        Returns:
+            Dict from layout to a dict from place in it to tensor.
+        """
+        return {
+            name: {
+                place: tensor
+                for place, (members, tensor) in enumerate(
+                    zip(self._layouts[int(name)], tensors, strict=True)
+                )
+                if members[0].key.quantity == quantity
+            }
+            for name, tensors in packed.items()
+        }
+
+    def unpack(
+        self, packed: Packed, *, without: Collection[str] = ()
+    ) -> dict[int, dict[Key, np.ndarray]]:
+        """Brings what `pack` made to the host; where it is there, without a copy.
+
+        Args:
+            packed: What `pack` returned.
+            without: Quantities, packed apart, that are left where they are.
+
+        Returns:
+            By record, NumPy arrays by key; bfloat16 becomes float32.
+        """
+        records: dict[int, dict[Key, np.ndarray]] = {}
+        for name, tensors in packed.items():
+            layout = self._layouts[int(name)]
+            for members, tensor in zip(layout, tensors, strict=True):
+                if members[0].key.quantity not in without:
+                    _unpack(members, tensor, records)
+        return dict(sorted(records.items()))
+
+    def unpack_places(
+        self, name: str, tensors: Mapping[int, Any]
+    ) -> dict[int, dict[Key, np.ndarray]]:
+        """Brings some tensors of a layout to the host; see `unpack`.
+
+        Args:
+            name: The layout's name.
+            tensors: Tensors by their place in the layout.
+        """
+        records: dict[int, dict[Key, np.ndarray]] = {}
+        for place, tensor in tensors.items():
+            _unpack(self._layouts[int(name)][place], tensor, records)
+        return records
+
+
+def _members(
+    places: Sequence[Place], tensors: Mapping[Place, Any]
+) -> tuple[Member, ...]:
+    members, start = [], 0
+    for record, key in places:
+        shape = tuple(tensors[record, key].shape)
+        end = start + math.prod(shape)
+        members.append(Member(record, key, shape, start, end))
+        start = end
+    return tuple(members)
+
+
+def _unpack(
+    members: Sequence[Member], tensor: Any, records: dict[int, dict[Key, np.ndarray]]
+) -> None:
+    flat = np.ravel(backend.to_host(tensor))
+    for member in members:
+        array = flat[member.start : member.end].reshape(member.shape)
+        records.setdefault(member.record, {})[member.key] = array

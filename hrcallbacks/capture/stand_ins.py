@@ -1,0 +1,50 @@
+"""What stands in for attributes of Keras objects while a step is captured."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+_MISSING: Any = object()
+StandIn = tuple[Any, str, Any]  # An object, the name of its attribute, and the value.
+
+
+@contextlib.contextmanager
+def replaced(stand_ins: Iterable[StandIn]) -> Iterator[None]:
+    """Sets attributes of instances, and puts back what was there."""
+    before = []
+    try:
+        for owner, name, value in stand_ins:
+            own = attributes(owner)
+            before.append((own, name, own.get(name, _MISSING)))
+            own[name] = value
+        yield
+    finally:
+        for own, name, value in reversed(before):
+            if value is _MISSING:
+                own.pop(name, None)
+            else:
+                own[name] = value
+
+
+def attributes(owner: Any) -> dict[str, Any]:
+    """An object's attributes, to be written to.
+
+    Directly: a Keras object's `__setattr__` tracks what it is given.
+    """
+    return owner.__dict__
+
+
+def find_optimizers(model: Any) -> list[Any]:
+    """Every optimizer that the model holds, also in a list or dict, each once."""
+    held: list[Any] = []
+    for value in vars(model).values():
+        if isinstance(value, dict):
+            held.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            held.extend(value)
+        else:
+            held.append(value)
+    optimizers = (o for o in held if isinstance(o, keras.optimizers.Optimizer))
+    return list({id(o): o for o in optimizers}.values())

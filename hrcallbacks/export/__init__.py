@@ -1,0 +1,1 @@
+"""Recordings as tables, text and files of other tools."""

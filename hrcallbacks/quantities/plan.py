@@ -1,0 +1,110 @@
+"""What a recording holds: which quantities of which variables; what describes it."""
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from hrcallbacks.quantities.gradients import Gradients
+from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.quantities.step_values import StepValues
+from hrcallbacks.quantities.weights import Weights
+from hrcallbacks.selection.variables import (
+    check_pattern,
+    select_variables,
+    unique_paths,
+)
+from hrcallbacks.types import Key, Spec, Variables
+
+_VERSIONS = {
+    "hrcallbacks": importlib.metadata.version("hrcallbacks"),
+    "keras": keras.__version__,
+    "numpy": np.__version__,
+}
+
+
+class Plan:
+    """What a recorder records.
+
+    Attributes:
+        gradients: The gradients.
+        weights: The weights.
+        specs: What a record holds of the model; nothing until `select`.
+
+    Args:
+        variables: Which variables: as `GradientRecorder(variables=)`.
+        gradients: The gradients.
+        weights: The weights.
+    """
+
+    def __init__(
+        self, variables: Variables, gradients: Gradients, weights: Weights
+    ) -> None:
+        check_pattern(variables)
+        self.gradients = gradients
+        self.weights = weights
+        self.specs: Mapping[Key, Spec] = {}
+        self._variables = variables
+        self._trainable: Sequence[Any] = ()  # The model's, of which was selected.
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """What is taken of a step for a record."""
+        return [StepValues(), self.gradients, self.weights]
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether every element of gradients and weights is recorded."""
+        return self.gradients.wanted.is_raw and self.weights.wanted.is_raw
+
+    @property
+    def reductions(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+        """What a reader has to know of the reductions, by quantity and name."""
+        described = {q.name: q.describe() for q in self.quantities}
+        always = (self.gradients.name, self.weights.name)
+        return {n: about for n, about in described.items() if about or n in always}
+
+    def select(self, trainable: Sequence[Any]) -> Mapping[str, Any]:
+        """Selects what is to be recorded of a model.
+
+        Args:
+            trainable: The model's trainable variables.
+
+        Returns:
+            The variables to record, by path.
+
+        Raises:
+            ValueError: If nothing matches, or a reduction fails.
+        """
+        chosen = select_variables(self._variables, trainable)
+        specs: dict[Key, Spec] = {}
+        for quantity in self.quantities:
+            specs |= quantity.choose(chosen)
+        self._trainable, self.specs = trainable, specs
+        return chosen
+
+    def variables(
+        self, earlier: Mapping[str, Sequence[int]]
+    ) -> list[tuple[str, tuple[int, ...]]]:
+        """Path and shape of each trainable variable of the model.
+
+        Args:
+            earlier: Shapes by path of those in an earlier fit, which are kept.
+        """
+        paths = unique_paths(self._trainable)
+        pairs = zip(paths, self._trainable, strict=True)
+        now = {path: tuple(variable.shape) for path, variable in pairs}
+        # In the order of the fit that has more.
+        first, second = sorted((earlier, now), key=len, reverse=True)
+        return [*{**first, **second}.items()]
+
+    def describe(self) -> dict[str, Any]:
+        """What holds for the whole recording, for `Recording.attributes`."""
+        return {
+            "reductions": self.reductions,
+            "weights_at": self.weights.at,
+            "backend": keras.config.backend(),
+            "versions": _VERSIONS,
+        }

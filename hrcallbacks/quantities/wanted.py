@@ -1,0 +1,172 @@
+"""Which reductions are recorded of which variables."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hrcallbacks.reductions.named import NAMED, names_for
+from hrcallbacks.reductions.reduction import RAW, WHOLE, Reduction
+from hrcallbacks.selection.variables import matches
+from hrcallbacks.types import Key, Spec
+
+OneReduction = str | Reduction | Callable[[Any], Any] | None
+SeveralReductions = OneReduction | list[OneReduction] | tuple[OneReduction, ...]
+Reductions = SeveralReductions | Mapping[str, SeveralReductions]
+
+
+class Wanted:
+    """Which reductions are recorded of which variables.
+
+    Args:
+        quantity: `"gradients"` or `"weights"`.
+        what: None, `"raw"`, the name of a reduction, a `Reduction`, a callable, a list
+            of these, or a dict from glob to any of them, the first glob that matches
+            a path deciding.
+
+    Raises:
+        TypeError: If it is of no such kind.
+        ValueError: If there is no reduction of such a name, or two of the same name.
+    """
+
+    def __init__(self, quantity: str, what: Reductions) -> None:
+        self._quantity = quantity
+        rules = what if isinstance(what, Mapping) else {"*": what}
+        self._rules = {self._glob(g): self._reductions(w) for g, w in rules.items()}
+        self.reductions: dict[str, Reduction] = {}
+        for reduction in [r for chosen in self._rules.values() for r in chosen]:
+            known = self.reductions.setdefault(reduction.name, reduction)
+            if known is not reduction and known.describe() != reduction.describe():
+                raise ValueError(
+                    f"Two different reductions in {quantity}= are called "
+                    f"{reduction.name!r}. Give one of them another name."
+                )
+
+    def __bool__(self) -> bool:
+        """Whether anything is recorded."""
+        return bool(self.reductions)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether all of every variable is recorded."""
+        return all(WHOLE in chosen for chosen in self._rules.values())
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """By name, what a reader has to know of the reductions."""
+        return {name: r.describe() for name, r in self.reductions.items()}
+
+    def of(self, paths: Iterable[str]) -> dict[str, tuple[Reduction, ...]]:
+        """The reductions of each variable.
+
+        Args:
+            paths: Paths of the recorded variables.
+
+        Returns:
+            Dict from path to a tuple of reductions.
+
+        Raises:
+            ValueError: If a glob matches none of the paths, or none that an earlier
+                glob has left.
+        """
+        chosen: dict[str, str | None] = {}
+        for path in paths:
+            chosen[path] = next((g for g in self._rules if matches(path, g)), None)
+        for glob in self._rules:
+            if glob not in chosen.values() and glob != "*":
+                raise self._unused(glob, list(chosen))
+        return {p: self._rules[g] if g else () for p, g in chosen.items()}
+
+    def _unused(self, glob: str, paths: list[str]) -> ValueError:
+        taken = [p for p in paths if matches(p, glob)]
+        return ValueError(
+            f"{self._quantity}= has the glob {glob!r}, which "
+            + (
+                f"matches {taken[:5]}, but an earlier glob has taken those. Put it "
+                "first."
+                if taken
+                else f"matches none of the recorded variables: {paths[:20]}."
+            )
+        )
+
+    def specs(
+        self,
+        chosen: Mapping[str, tuple[Reduction, ...]],
+        variables: Mapping[str, Any],
+        dtypes: Mapping[str, str],
+    ) -> dict[Key, Spec]:
+        """What a record holds.
+
+        Args:
+            chosen: What `of` returned.
+            variables: The variables, by path.
+            dtypes: Dtypes in which they are recorded, by path.
+
+        Raises:
+            ValueError: If a reduction fails.
+        """
+        return {
+            Key(self._quantity, reduction.name, path): self._spec(
+                reduction, path, Spec(tuple(variables[path].shape), dtypes[path])
+            )
+            for path, reductions in chosen.items()
+            for reduction in reductions
+        }
+
+    def _spec(self, reduction: Reduction, path: str, spec: Spec) -> Spec:
+        # A function of the user's own is tried before training.
+        try:
+            return reduction.spec(spec)
+        except Exception as error:
+            raise ValueError(
+                f"The reduction {reduction.name!r} in {self._quantity}= fails on "
+                f"{path!r}, a tensor of shape {spec.shape} and dtype {spec.dtype}: "
+                f"{error!r}."
+            ) from error
+
+    def _glob(self, glob: object) -> str:
+        if not isinstance(glob, str):
+            raise TypeError(
+                f"Expected the keys of {self._quantity}= to be globs on Variable.path, "
+                f"such as '*/kernel'. Received: {glob!r}."
+            )
+        return glob
+
+    def _reductions(self, what: SeveralReductions) -> tuple[Reduction, ...]:
+        if what is None:
+            return ()
+        items = what if isinstance(what, list | tuple) else [what]
+        return tuple(dict.fromkeys(self._reduction(item) for item in items))
+
+    def _reduction(self, item: Any) -> Reduction:
+        found = NAMED.get(item, item) if isinstance(item, str) else item
+        if isinstance(found, str) and found == RAW:
+            return WHOLE
+        if inspect.isclass(found):
+            name = found.__name__
+            raise TypeError(
+                f"Received the class {name} in {self._quantity}=. Make one of it, such "
+                f"as hr.{name}(...)."
+            )
+        if isinstance(found, Callable) and not isinstance(found, Reduction):
+            found = self._own(found)
+        if not isinstance(found, Reduction):
+            kind = ValueError if isinstance(item, str) else TypeError
+            raise kind(
+                f"Expected {self._quantity} to be None, 'raw', one of "
+                f"{names_for(self._quantity)}, "
+                "hr.Histogram(), hr.Sample(n), hr.Reduction(name, function), a list of "
+                f"these, or a dict from glob to these. Received: {item!r}."
+            )
+        if found.of_update and self._quantity != "weights":
+            raise ValueError(
+                f"{found.name!r} tells of the weights: use weights={found.name!r}."
+            )
+        return found
+
+    def _own(self, function: Callable[[Any], Any]) -> Reduction:
+        name = getattr(function, "__name__", "")
+        if not name.isidentifier():
+            raise TypeError(
+                f"Received {function!r} in {self._quantity}=. Give it a name: "
+                "hr.Reduction('my_name', function)."
+            )
+        return Reduction(name, function)

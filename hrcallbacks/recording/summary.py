@@ -1,0 +1,145 @@
+"""What a recording holds: a few lines on the whole, and a line for each variable."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hrcallbacks.recording.description import in_a_line
+from hrcallbacks.terminal import visible
+
+if TYPE_CHECKING:
+    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.types import QuantityName
+
+# The first of these that was recorded says how large a tensor is, or how it moves.
+_SIZES = {
+    "norm": "Frobenius norm",
+    "abs_max": "largest magnitude",
+    "std": "standard deviation",
+    "update_norm": "norm of the update",
+    "update_ratio": "norm of the update over that of the weights",
+}
+_COLUMNS = {"min": "smallest", "max": "largest", "nonfinite": "NaN/Inf"}
+_SHORTEST_PATH = 20
+
+
+def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
+    """Size of each variable's gradients or weights, over the records.
+
+    Args:
+        recording: A recording that is not empty.
+        quantity: What to summarize.
+
+    Returns:
+        A row for each path: `shape`; `records`, how many have it; `first`, `last`,
+        `min` and `max` of its size, with NaN left out of the last two; `nonfinite`, how
+        many elements of all records are NaN or infinite, if that is known.
+        `attrs["size"]` says what the size is: the Frobenius norm, or what was recorded
+        in its place. Empty if nothing of the kind was.
+    """
+    size, numbers = _first_of(recording, quantity, _SIZES)
+    if numbers is None:
+        return pd.DataFrame()
+    shapes = dict(recording.attributes["variables"])
+    there = recording.has_gradient if quantity == "gradients" else numbers.notna()
+    columns = {
+        "shape": pd.Series({path: str(tuple(shapes[path])) for path in numbers}),
+        "records": there.sum(),
+        "first": numbers.iloc[0],
+        "last": numbers.iloc[-1],
+        "min": numbers.min(),
+        "max": numbers.max(),
+    }
+    _, counts = _first_of(recording, quantity, ["nonfinite"])
+    if counts is not None:
+        columns["nonfinite"] = counts.sum().astype(int)
+    table = pd.DataFrame(columns).loc[numbers.columns]
+    table.attrs["size"] = _SIZES[size]
+    return table
+
+
+def _first_of(
+    recording: Recording, quantity: QuantityName, reductions: Iterable[str]
+) -> tuple[str, pd.DataFrame | None]:
+    for reduction in reductions:
+        try:
+            return reduction, recording.statistic(quantity, reduction)
+        except ValueError:  # Neither recorded nor computable.
+            continue
+    return "", None
+
+
+def summary_text(
+    recording: Recording, quantity: QuantityName, *, width: int | None = None
+) -> str:
+    """The table of `summarize` as text.
+
+    Args:
+        recording: A recording that is not empty.
+        quantity: What to summarize.
+        width: How many characters fit on a line; paths that are too long lose their
+            beginning. None for no limit.
+    """
+    table = summarize(recording, quantity)
+    if table.empty:
+        return f"{quantity.capitalize()}: no norm was recorded of them"
+    if set(table["records"]) == {len(recording)}:
+        table = table.drop(columns="records")
+    table.index = [visible(path) for path in table.index]
+    title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
+    text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
+    over = max(map(len, text.splitlines())) - width if width else 0
+    if over > 0:
+        longest = max(max(map(len, table.index)) - over, _SHORTEST_PATH)
+        table.index = [_cut(path, longest) for path in table.index]
+        text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
+    return f"{title}\n{text}"
+
+
+def _cut(path: str, longest: int) -> str:
+    return path if len(path) <= longest else f"...{path[3 - longest :]}"
+
+
+def head_text(recording: Recording, *, width: int = 80) -> str:
+    """What holds for the whole recording, in a few lines.
+
+    Args:
+        recording: A recording that is not empty.
+        width: How many characters fit on a line.
+    """
+    lines = [in_a_line(recording)]
+    if not recording.attributes["complete"] and not recording.attributes["fault"]:
+        lines.append(
+            "The run goes on, or it broke off: this is what was written until now."
+        )
+    lines.append(f"{_optimizers(recording)}; {_loss(recording)}")
+    lines.append(
+        f"record_freq={recording.attributes['record_freq']!r}, on Keras' "
+        f"{recording.attributes['backend']} backend"
+    )
+    return "\n".join(
+        textwrap.fill(line, width, initial_indent="  ", subsequent_indent="    ")
+        for line in lines
+    )
+
+
+def _optimizers(recording: Recording) -> str:
+    optimizers = recording.fits[-1].optimizers.values()
+    names = " and ".join(str(o.class_name) for o in optimizers)
+    rates: Any = recording.index.filter(regex=r"^learning_rate")
+    said = [_first_to_last(rates[name]) for name in rates]
+    return f"{names}, learning rate {' and '.join(said)}" if said else names
+
+
+def _loss(recording: Recording) -> str:
+    loss: Any = recording.index["loss"]
+    return "no loss" if loss.isna().all() else f"loss {_first_to_last(loss)}"
+
+
+def _first_to_last(series: pd.Series) -> str:
+    first, last = (f"{float(series.iloc[place]):.4g}" for place in (0, -1))
+    return first if first == last else f"{first} to {last}"

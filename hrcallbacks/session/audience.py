@@ -1,0 +1,126 @@
+"""The sinks of one recorder: told in turn, and none of them in the way of training."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.sinks.sink import Sink
+from hrcallbacks.types import Key, Record, RunInfo
+
+if TYPE_CHECKING:
+    from hrcallbacks.recording.recording import Recording
+
+
+class Audience:
+    """Tells sinks; one that fails hears no more of that fit.
+
+    Args:
+        sinks: The sinks.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._listening: list[Sink] = []
+        self._failures: list[str] = []
+
+    @property
+    def takes(self) -> list[Quantity]:
+        """What sinks want of each step."""
+        return [quantity for sink in self._sinks for quantity in sink.takes()]
+
+    @property
+    def waits(self) -> bool:
+        """Whether an epoch's records have to be stored before it is over."""
+        return any(sink.waits or _looks(sink) for sink in self._listening)
+
+    def begin(self, run: RunInfo) -> None:
+        """A fit begins.
+
+        Raises:
+            Exception: What refuses the fit.
+        """
+        self.end()  # Of a fit that broke off.
+        self._failures = []
+        try:
+            for sink in self._sinks:
+                for _ in sink.messages():  # What came too late in the fit before.
+                    pass
+                sink.begin(run)
+                self._listening.append(sink)
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """A fit ends, or broke off."""
+        self._tell(lambda sink: sink.end())
+        self._listening = []
+
+    def add(self, record: Record) -> None:
+        """A record was stored."""
+        self._tell(lambda sink: sink.add(record))
+
+    def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """An epoch has ended."""
+        self._tell(lambda sink: sink.end_epoch(epoch, logs))
+
+    def look(self, recording: "Callable[[], Recording]") -> None:
+        """An epoch has ended, and its records are stored."""
+        if any(map(_looks, self._listening)):
+            made = recording()
+            self._tell(lambda sink: sink.look(made))
+
+    def see_step(self, batch: int, values: Mapping[str, Any]) -> None:
+        """A step has run: tensors by quantity."""
+        self._tell(lambda sink: sink.see_step(batch, values))
+
+    def metrics(self, unpacked: Mapping[int, dict[Key, np.ndarray]]) -> dict[str, Any]:
+        """What sinks add to a record's metrics; takes what is theirs out of it."""
+        names = {quantity.name for quantity in self.takes}
+        values = {
+            key.quantity: record.pop(key)
+            for record in unpacked.values()
+            for key in [key for key in record if key.quantity in names]
+        }
+        found: dict[str, Any] = {}
+        if values:
+            self._tell(lambda sink: found.update(sink.metrics(values)))
+        return found
+
+    def log_batch(self, logs: Any, batches: range) -> None:
+        """Keras asks for the logs of an execution of steps."""
+        self._tell(lambda sink: sink.log_batch(logs, batches))
+
+    def log_epoch(self, logs: Any) -> None:
+        """Keras asks for an epoch's logs."""
+        self._tell(lambda sink: sink.log_epoch(logs))
+
+    def _tell(self, tell: Callable[[Sink], Any]) -> None:
+        for sink in list(self._listening):
+            try:
+                tell(sink)
+            except Exception as error:
+                self._listening = [s for s in self._listening if s is not sink]
+                self._failures.append(
+                    f"{sink!r} failed, and hears no more of this fit: {error!r}. "
+                    "Training and recording go on."
+                )
+
+    def speak(self, model: Any) -> None:
+        """Warns of what was said, and stops training if that was asked for."""
+        failures, self._failures = self._failures, []
+        for text in failures:
+            warnings.warn(text, RuntimeWarning, stacklevel=6)
+        for sink in self._sinks:
+            for message in sink.messages():
+                # First: a warning may be an error.
+                if message.stop:
+                    model.stop_training = True
+                warnings.warn(message.text, RuntimeWarning, stacklevel=6)
+
+
+def _looks(sink: Sink) -> bool:
+    return type(sink).look is not Sink.look

@@ -1,0 +1,55 @@
+"""What the recorder warns of in the thread that trains."""
+
+import warnings
+from typing import Any
+
+from hrcallbacks.session.settings import Settings
+
+
+def recording_stopped(epoch: int, error: Exception, records: int) -> None:
+    """A fault stopped the recording."""
+    warnings.warn(
+        f"Recording stopped in epoch {epoch}: {error!r}. Training goes "
+        f"on; the {records} records made until then are in "
+        "recorder.recording, which is marked incomplete.",
+        RuntimeWarning,
+        stacklevel=5,
+    )
+
+
+def no_optimizer(epoch: int, model: Any) -> None:
+    """The training steps of an epoch called no optimizer."""
+    warnings.warn(
+        f"No optimizer was called in the training steps of epoch {epoch}, so there was "
+        "no gradient to record. Looked at: the "
+        f"optimizers that {model.name!r} holds as attributes, or in a list "
+        "or dict. If train_step uses another one, store it on the model.",
+        UserWarning,
+        stacklevel=6,
+    )
+
+
+def nothing_recorded(settings: Settings, steps: int) -> None:
+    """A fit ended, and none of its steps was one to record."""
+    why = (
+        "no epoch came to its last step, which record_freq='epoch' asks for"
+        if settings.cadence.per_epoch
+        else f"record_freq={settings.record_freq!r} asks for none of the {steps} steps "
+        "that were run"
+    )
+    warnings.warn(
+        f"Nothing was recorded: {why}. For every step: record_freq=1.",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def nothing_seen() -> None:
+    """A loop ended in which nothing trained the model."""
+    warnings.warn(
+        "Nothing was seen to train the model while the recorder was attached: "
+        "neither model.train_on_batch nor an optimizer that the model holds. "
+        "Pass the others: recorder.attached(model, optimizer).",
+        UserWarning,
+        stacklevel=6,
+    )

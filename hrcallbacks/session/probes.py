@@ -1,0 +1,141 @@
+"""What is taken of which step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hrcallbacks.capture.probe import Probe
+from hrcallbacks.quantities.plan import Plan
+from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.session.model_fit import ModelFit
+from hrcallbacks.session.settings import Settings
+from hrcallbacks.session.start import describe
+from hrcallbacks.storage.store import Store
+
+
+class Probes:
+    """The probes of one recorder: for steps that are recorded, and for all others.
+
+    Attributes:
+        plan: What a record holds.
+
+    Args:
+        settings: The recorder's.
+        store: Where it is declared.
+        of_each_step: What is taken of each step for others than the recording.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, of_each_step: Sequence[Quantity]
+    ) -> None:
+        self.plan: Plan = settings.plan()
+        self._settings = settings
+        self._store = store
+        self._of_each_step = list(of_each_step)
+        # Of a mean, each step has its share.
+        self._of_others = [*self._of_each_step]
+        if settings.mean:
+            self._of_others.append(self.plan.gradients)
+        self._recorded: Probe | None = None
+        self._other: Probe | None = None
+        self._seen: list[Any] = []  # The variables and optimizers they were made for.
+        self._record_bytes = 0
+        # Called once a model's variables are known, if that is in its first step.
+        self.on_late: Callable[[], None] = self.check
+
+    @property
+    def all(self) -> list[Probe]:
+        """Those that there are."""
+        return [probe for probe in (self._recorded, self._other) if probe is not None]
+
+    def of_step(self, *, recorded: bool) -> Probe | None:
+        """What is to be taken of a step; None if nothing is.
+
+        A model that Keras builds in its first step has no variables before: that step
+        is captured, wanted or not, and selected from before the update.
+        """
+        return self._recorded if recorded or not self.is_resolved else self._other
+
+    def prepare(self, fit: ModelFit) -> None:
+        """Makes the probes, if the ones of an earlier fit will not do.
+
+        Raises:
+            ValueError: If nothing can be recorded of the model.
+        """
+        # The optimizers too: a model compiled again has others.
+        seen = [*fit.model.trainable_variables, *fit.optimizers]
+        if self._recorded is None or list(map(id, seen)) != list(map(id, self._seen)):
+            recorded = [*self.plan.quantities, *self._of_each_step]
+            self._recorded = Probe(recorded, self._select)
+            self._other = None
+            if self._of_others:
+                self._other = Probe(self._of_others, self._select)
+        self._seen = seen
+        if fit.model.built:
+            for probe in self.all:
+                probe.variables(fit.model)
+            self.check()
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether the variables are known."""
+        return self._recorded is not None and self._recorded.is_resolved
+
+    def variables(self, model: Any) -> Mapping[str, Any]:
+        """The variables that are recorded, by path."""
+        return self._recorded.variables(model) if self._recorded else {}
+
+    def _select(self, trainable: Sequence[Any]) -> Mapping[str, Any]:
+        selected = self.plan.select(trainable)
+        self._record_bytes = 0
+        self.on_late()
+        return selected
+
+    def check(self) -> None:
+        """Refuses what was selected if the store holds something else.
+
+        Raises:
+            ValueError: If it does.
+        """
+        self._store.check(self.plan.specs)
+
+    @property
+    def record_bytes(self) -> int:
+        """Size of a record, with what the store holds already."""
+        if not self._record_bytes:
+            columns = self._store.columns
+            self._record_bytes = columns.record_bytes_with(self.plan.specs)
+        return self._record_bytes
+
+    def declare(self, model: Any) -> None:
+        """Declares what was selected to the store, and describes it there.
+
+        Raises:
+            ValueError: If the store holds something else.
+        """
+        self.check()
+        earlier = dict(self._store.attributes.get("variables", ()))
+        optimizer = getattr(model, "optimizer", None)
+        attributes = {
+            "variables": self.plan.variables(earlier),
+            "optimizer": describe(optimizer),
+            **self.plan.describe(),
+            **self._settings.describe(),
+        }
+        self._store.declare(self.plan.specs, attributes)
+        self._record_bytes = 0
+
+    @property
+    def has_seen_optimizer(self) -> bool:
+        """Whether an optimizer was seen at work."""
+        return any(probe.optimizers for probe in self.all)
+
+    @property
+    def failure(self) -> Exception | None:
+        """What kept a step from being captured, or None."""
+        failures = [probe.failure for probe in self.all if probe.failure is not None]
+        return failures[0] if failures else None
+
+    def forget_failures(self) -> None:
+        """What went wrong was said."""
+        for probe in self.all:
+            probe.failure = None

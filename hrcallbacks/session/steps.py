@@ -1,0 +1,105 @@
+"""What is done with each step of a fit, and with each epoch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from hrcallbacks.capture.packing import Packed
+from hrcallbacks.capture.probe import Probe
+from hrcallbacks.session import notices
+from hrcallbacks.session.audience import Audience
+from hrcallbacks.session.clock import Clock
+from hrcallbacks.session.epoch_mean import EpochMean
+from hrcallbacks.session.intake import Intake, TakenStep
+from hrcallbacks.session.probes import Probes
+from hrcallbacks.session.settings import Settings
+
+
+class Steps:
+    """Counts steps, and hands those that were captured on.
+
+    Args:
+        settings: What the recorder was asked for.
+        clock: Counts steps.
+        probes: What is taken of which step.
+        intake: What makes records of captured steps.
+        audience: Who else hears of them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        probes: Probes,
+        intake: Intake,
+        audience: Audience,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._probes = probes
+        self._intake = intake
+        self._audience = audience
+        self._mean: EpochMean | None = None
+        self._has_warned = False
+
+    def begin_fit(self) -> None:
+        """A fit begins."""
+        self._has_warned = False
+
+    def begin_epoch(self) -> None:
+        """An epoch begins whose steps are recorded."""
+        if self._settings.mean:
+            self._mean = EpochMean(self._probes.plan.gradients)
+
+    def begin_execution(self, batch: int, model: Any) -> Probe | None:
+        """Gives what is to be taken of the execution that comes."""
+        # With steps_per_execution, one call of the train function runs several steps.
+        self._clock.begin_execution(batch, model.steps_per_execution)
+        wanted = bool(self._clock.wanted) or self._clock.counts_itself
+        return self._probes.of_step(recorded=wanted)
+
+    def take(
+        self, probe: Probe, number: int, logs: Mapping[str, Any], packed: Packed
+    ) -> None:
+        """Takes one captured step: see `capture.armed_step.Receive`."""
+        if probe.failure is not None:
+            raise probe.failure
+        clock = self._clock
+        batch = clock.take(number)
+        if self._audience.takes:
+            self._audience.see_step(batch, probe.sole_tensors(packed))
+        if batch not in clock.wanted:
+            if self._mean:
+                self._mean.add(probe.packer, packed)
+            return
+        if self._mean:
+            self._mean.add_latest(probe.packer, packed)
+        clock.hit = True
+        size = self._probes.record_bytes
+        step = clock.step(batch)
+        self._intake.add(TakenStep(probe, step, logs, packed, size, self._mean))
+
+    def end_epoch(self, logs: Any, model: Any) -> None:
+        """Hands the epoch's records on, with the epoch's metrics.
+
+        Raises:
+            Exception: What kept a step from being recorded.
+        """
+        if self._probes.failure is not None:
+            raise self._probes.failure
+        if missed := self._clock.missed:
+            raise RuntimeError(
+                f"{len(missed)} of the steps that were to be recorded were not seen, "
+                f"the first of them step {missed[0]}: Keras {keras.__version__} ran "
+                "them in a way that this version of hrcallbacks does not know"
+            )
+        self._audience.log_epoch(logs)
+        self._intake.end_epoch(self._clock.epoch, self._clock.total, logs or {})
+        # Before another callback says that this epoch is done.
+        if self._settings.resume or self._audience.waits:
+            self._intake.wait()
+        seen = self._probes.has_seen_optimizer or self._has_warned
+        if self._clock.captured and not seen:
+            self._has_warned = True
+            notices.no_optimizer(self._clock.epoch, model)

@@ -1,0 +1,1 @@
+"""Who hears of records while training goes on."""

@@ -1,0 +1,118 @@
+"""What is wrong with a run, said while it goes on."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from hrcallbacks.diagnose import RULES, Rule, Watch
+from hrcallbacks.sinks.nonfinite import Nonfinite
+from hrcallbacks.sinks.sink import Sink
+from hrcallbacks.types import Record, RunInfo
+
+if TYPE_CHECKING:
+    from hrcallbacks.recording.recording import Recording
+
+_NAN = "nan"
+
+
+class Alert(Sink):
+    """Says what is wrong with a run while it goes on, once a finding.
+
+    Notes, the mildest findings, are left out; so are gradients that a
+    `LossScaleOptimizer` is there to skip.
+
+    Args:
+        rules: `"nan"` for NaN and infinity in what is recorded of gradients and
+            weights, and in the loss, as soon as records reach the host, at an epoch's
+            end at the latest; the name of another rule of `hr.diagnose.RULES`, such as
+            `"dead_units"`, or a rule, `hr.diagnose.DeadUnits(min_records=50)`, asked at
+            each epoch's end about the recording so far; or a list of these.
+        stop: Whether to stop training too, at the end of the step or the epoch. Not
+            for `attached`.
+
+    Raises:
+        TypeError: If `rules` is of no such kind.
+        ValueError: If there is no rule of such a name.
+
+    Example:
+        >>> Alert(["nan", "dead_units"], stop=True)
+        <Alert of 2 rules, stops training>
+    """
+
+    waits = True
+
+    def __init__(
+        self, rules: str | Rule | Iterable[str | Rule] = _NAN, *, stop: bool = False
+    ) -> None:
+        listed = _checked(rules)
+        self._count = len(listed)
+        self._others = [rule for rule in listed if rule not in (_NAN, RULES[_NAN])]
+        self._asks_nan = len(self._others) < len(listed)
+        self._stop = bool(stop)
+        self._nonfinite: Nonfinite | None = None
+        self._begin_recording()
+
+    def _begin_recording(self) -> None:
+        self._watch = Watch(self._others) if self._others else None
+        self._told: set[tuple[str, str, str]] = set()
+
+    def __repr__(self) -> str:
+        """What it looks for."""
+        rules = f"{self._count} rule{'' if self._count == 1 else 's'}"
+        return f"<Alert of {rules}{', stops training' if self._stop else ''}>"
+
+    def check_loop(self) -> None:
+        """See `Sink.check_loop`."""
+        if self._stop:
+            raise ValueError(
+                "hr.Alert(..., stop=True) stops a fit; a loop of your own, no one but "
+                "you. Use stop=False."
+            )
+
+    def begin(self, run: RunInfo) -> None:
+        """See `Sink.begin`."""
+        self._nonfinite = Nonfinite(run) if self._asks_nan else None
+        if not run.records:
+            self._begin_recording()
+
+    def add(self, record: Record) -> None:
+        """Looks for NaN and infinity."""
+        if self._nonfinite and (text := self._nonfinite.look(record)):
+            self._alert(text)
+
+    def look(self, recording: "Recording") -> None:
+        """Asks the rules about the recording so far."""
+        if self._watch is None or not len(recording):
+            return
+        for row in self._watch.look(recording).to_frame().to_dict("records"):
+            key = row["rule"], str(row["path"]), str(row["unit"])
+            if row["severity"] != "note" and key not in self._told:
+                self._told.add(key)
+                self._alert(_finding(row))
+
+    def _alert(self, text: str) -> None:
+        end = "stops: stop=True." if self._stop else "goes on."
+        self.say(f"{text} Training {end}", stop=self._stop)
+
+
+def _checked(rules: Any) -> list[str | Rule]:
+    try:
+        listed: Any = [rules] if isinstance(rules, str | Rule) else list(rules)
+        Watch(listed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"Expected rules: the name of a rule ({list(RULES)}), a hr.diagnose.Rule, "
+            f"or a list of these. Received: {rules!r}. ({error})"
+        ) from error
+    return listed
+
+
+def _finding(row: dict[str, Any]) -> str:
+    where = [row["path"]] if isinstance(row["path"], str) else []
+    for name, said in (("unit", "unit"), ("step", "from step")):
+        if not pd.isna(row[name]):
+            where.append(f"{said} {int(row[name])}")
+    place = f" in {', '.join(where)}" if where else ""
+    evidence, advice = (row[name].rstrip(".") for name in ("evidence", "advice"))
+    return f"{row['rule']}{place}: {evidence}. Try: {advice}."

@@ -1,0 +1,89 @@
+"""Records in memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from hrcallbacks.storage.buffer import Buffer
+from hrcallbacks.storage.columns import Column, Columns
+from hrcallbacks.storage.store import Snapshot, Store, empty_index
+from hrcallbacks.types import Key, Record, Spec
+
+
+class MemoryStore(Store):
+    """Keeps records in memory, in buffers that are not moved once they are filled.
+
+    Args:
+        max_bytes: What it may hold, or None for no limit.
+    """
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        super().__init__()
+        self._max_bytes = max_bytes
+        self._index: list[dict[str, Any]] = []
+        self._buffers: dict[str, Buffer] = {}
+        self._expected = 0
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self._index)
+
+    def declare(
+        self, specs: Mapping[Key, Spec], attributes: Mapping[str, Any]
+    ) -> list[Column]:
+        """See `Store.declare`."""
+        new = super().declare(specs, attributes)
+        for column in new:
+            self._buffers[column.name] = Buffer(column, len(self))
+        return new
+
+    def fits_in(self, records: int, record_bytes: int) -> bool:
+        """See `Store.fits_in`."""
+        size = (len(self) + records) * record_bytes
+        return self._max_bytes is None or size <= self._max_bytes
+
+    def expect(self, records: int | None) -> None:
+        """See `Store.expect`."""
+        self._expected = records or 0
+
+    def append(self, record: Record) -> None:
+        """See `Store.append`.
+
+        Raises:
+            MemoryError: If it does not fit in.
+        """
+        count = len(self)
+        if not self.fits_in(1, self.columns.record_bytes):
+            raise MemoryError(
+                f"with another record it would hold more than max_bytes="
+                f"{self._max_bytes:,}"
+            )
+        for column in self.columns:
+            row = column.row(record.values)
+            self._buffers[column.name].put(count, row, self._expected)
+        # The index last: a record counts once it is whole.
+        self._index.append(record.row)
+
+    def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
+        """See `Store.add_metrics`."""
+        for number in range(first, len(self)):
+            self._index[number] = self._index[number] | dict(metrics)
+
+    def abandon(self) -> None:
+        """See `Store.abandon`."""
+        if not (self.fits or self._index):
+            self.columns: Columns = Columns()
+            self.attributes: dict[str, Any] = {}
+            self._buffers = {}
+
+    def snapshot(self) -> Snapshot:
+        """See `Store.snapshot`."""
+        rows = self._index[:]
+        return Snapshot(
+            list(self.columns),
+            dict(self.attributes),
+            list(self.fits),
+            pd.DataFrame(rows) if rows else empty_index(),
+            lambda column: self._buffers[column.name].rows(len(rows)),
+        )

@@ -1,0 +1,1 @@
+"""The worked example: a star's temperature, learned from its luminosity."""
