@@ -17,11 +17,9 @@ from hrcallbacks.capture import packing
 from hrcallbacks.session import epoch_mean, intake
 from hrcallbacks.storage import (
     buffer,
-    columns,
     memory,
     store,
     zarr_columns,
-    zarr_format,
     zarr_index,
     zarr_store,
 )
@@ -81,8 +79,8 @@ def watched(function, name):
 
 def functions_behind_the_door():
     """What lies between a captured step and the bytes: `(owner, name)`."""
-    modules = [intake, epoch_mean, packing, columns, store, memory, buffer]
-    modules += [zarr_store, zarr_columns, zarr_index, zarr_format]
+    modules = [intake, epoch_mean, packing, store, memory, buffer]
+    modules += [zarr_store, zarr_columns, zarr_index]
     for module in modules:
         for name, value in vars(module).items():
             if getattr(value, "__module__", None) != module.__name__:

@@ -222,7 +222,7 @@ def application(name: str, **options: Any) -> Callable[[], keras.Model]:
             classifier_activation=None,
             **options,
         )
-        optimizer = keras.optimizers.SGD(0.001, momentum=0.9, nesterov=True)
+        optimizer = keras.optimizers.SGD(1e-5, momentum=0.9, nesterov=True)
         return compiled(
             model, cross_entropy(), optimizer=optimizer, metrics=["accuracy"]
         )
