@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.typing import ColorType
 
-# Okabe and Ito's blue and vermillion; the others were searched for among the colours
+# Okabe and Ito's blue and vermilion; the others were searched for among the colours
 # of that contrast, so as to lie far from each other for each kind of colour vision:
 # further than Okabe and Ito's own, some of which are too light for white paper.
 PALETTE = ("#0072b2", "#d55e00", "#799e6d", "#c279c2", "#3d92ff", "#9e556d", "#863df3")
