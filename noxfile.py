@@ -119,10 +119,10 @@ def types(session: nox.Session) -> None:
     (wheel,) = folder.glob("*.whl")
     session.install(f"hrcallbacks[all] @ {wheel.as_uri()}", "pytest")
     session.run("pyright")
+    session.run("python", "-m", "pytest", "-q", "tests/types_of_snippets.py")
     # Of a DataFrame nothing is known for certain without them.
     session.install("pandas-stubs==3.1.0.261029")
     check_typed(session, folder)
-    session.run("python", "-m", "pytest", "-q", "tests/types_of_snippets.py")
 
 
 @nox.session(venv_backend="uv", python=OLDEST_PYTHON, default=False)

@@ -86,7 +86,7 @@ class Plan:
         return chosen
 
     def variables(
-        self, earlier: Mapping[str, Sequence[int]]
+        self, earlier: Mapping[str, tuple[int, ...]]
     ) -> list[tuple[str, tuple[int, ...]]]:
         """Path and shape of each trainable variable of the model.
 
