@@ -103,7 +103,9 @@ plt.show()
 contents = [
     {
         "folder": name,
-        "what": (ast.get_docstring(ast.parse(file.read_text())) or "").split("\n")[0],
+        "what": (ast.get_docstring(ast.parse(file.read_text())) or "")
+        .split("\n")[0]
+        .replace("`", ""),
         "files": len(list(ROOT.glob(f"{name}/*.py"))) or 1,
     }
     for name in sorted(edges, key=lambda name: -height(name))
@@ -118,6 +120,6 @@ display(pd.DataFrame(contents).set_index("folder"))
 # packages that are loaded when they are used; `progress` and `terminal`.
 #
 # Four abstract classes are where the pipeline can be extended: `Quantity`, `Sink`,
-# `Store` and `Backend`. Each says in its docstring what it promises, and a suite of
-# tests holds any implementation to that. A new one is one file, and one line that
-# registers it: see `CONTRIBUTING.md`.
+# `Store` and `Backend`. Each says in its docstring what it promises; stores and backends
+# have a suite of tests that any implementation must pass. `CONTRIBUTING.md` says which
+# file to write, and where to register it.

@@ -104,6 +104,12 @@ class Settings:
                 )
         if len({id(sink) for sink in sinks}) < len(sinks):
             raise ValueError("A sink appears twice in sinks=. Pass it once.")
+        taken = [quantity.name for sink in sinks for quantity in sink.takes()]
+        if len(set(taken)) < len(taken):
+            raise ValueError(
+                f"Two of sinks= take {taken[0]!r} of each step: {sinks!r}. Keep one; "
+                "hr.Logs(by='variable') has the norm of all gradients too."
+            )
         object.__setattr__(self, "sinks", tuple(sinks))
 
     @property

@@ -170,6 +170,7 @@ def test_one_that_breaks_off_is_told(tiny, line):
         ([Keeps], TypeError, "Received in it: 'the class Keeps'"),
         (3, TypeError, "Received in it: 3"),
         ([Keeps()] * 2, ValueError, "twice"),
+        ([hr.Logs(), hr.Logs(by="variable")], ValueError, "Two of sinks.*Keep one"),
     ],
 )
 def test_what_is_no_sink_is_refused(sinks, error, text):
