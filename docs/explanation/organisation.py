@@ -120,6 +120,6 @@ display(pd.DataFrame(contents).set_index("folder"))
 # packages that are loaded when they are used; `progress` and `terminal`.
 #
 # Four abstract classes are where the pipeline can be extended: `Quantity`, `Sink`,
-# `Store` and `Backend`. Each says in its docstring what it promises; stores and backends
-# have a suite of tests that any implementation must pass. `CONTRIBUTING.md` says which
-# file to write, and where to register it.
+# `Store` and `Backend`. Each says in its docstring what it promises; for stores and
+# backends there is a suite of tests that any implementation must pass.
+# `CONTRIBUTING.md` says which file to write, and where to register it.
