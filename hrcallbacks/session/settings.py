@@ -93,7 +93,7 @@ class Settings:
     def _check_sinks(self) -> None:
         given: Any = self.sinks
         several = isinstance(given, Sequence) and not isinstance(given, str)
-        sinks = list(given) if several else [given]
+        sinks: list[Any] = list(given) if several else [given]
         for sink in sinks:
             if not isinstance(sink, Sink):
                 kind = f"the class {sink.__name__}" if isinstance(sink, type) else sink
