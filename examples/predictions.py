@@ -36,9 +36,9 @@ from hrcallbacks import backprop
 #
 # The loss is the mean squared error of $y = \log_{10} T$. Three predictions need no
 # training: the mean of all stars, a straight line fitted by least squares, and the mean
-# of the stars of about the same luminosity, in a hundred groups of a hundred stars.
-# The last is about as good as any function of $x$ can be, for stars of one luminosity
-# differ: dwarfs are not as bright as giants of the same temperature.
+# of the stars of about the same luminosity, in a hundred groups of a hundred stars
+# each. No function of $x$ can do much better than the last one, because stars of the
+# same luminosity differ in temperature.
 
 # %%
 x, y = (np.float64(values).ravel() for values in hr.training_data(seed=1453))
@@ -53,15 +53,15 @@ yardsticks = {
     ),
 }
 for name, loss in yardsticks.items():
-    print(f"{name:>19}: loss {loss:.5f}, usual error {np.sqrt(loss):.3f} dex")
+    print(f"{name:>19}: loss {loss:.5f}, rms error {np.sqrt(loss):.3f} dex")
 
 # %% [markdown]
-# (An error of 0.01 dex is an error of about 2 % in the temperature.)
+# (A dex is a factor of ten in the temperature; 0.01 dex are about 2 %.)
 #
 # ## After ten epochs
 #
-# Both published runs again, with the weights of every epoch. From those, the equations
-# give the prediction for any luminosity.
+# Here are both published runs again, now for two hundred epochs. From the weights that
+# an epoch left, the equations give the prediction for any luminosity.
 
 # %%
 model = keras.Sequential(
@@ -129,18 +129,21 @@ for rate, run in runs.items():
     last, after = run.index["loss"][9], loss_after(run, 10)
     print(f"Learning rate {rate}: the loss in row 10 of the table is {last:.3f},")
     print(f"with the weights that row 10 leaves, {after:.3f}.")
-    print(
-        f"A constant is {last / y.var():.0f} and {after / y.var():.0f} times better.\n"
-    )
+    ratios = f"{last / y.var():.0f} and {after / y.var():.0f}"
+    print(f"The loss of a constant is {ratios} times smaller.\n")
 temperatures(10)
 
 # %% [markdown]
-# After ten epochs the network predicts nonsense. The loss has fallen a long way, but it
-# started from outputs near 0, where all targets lie near 3.67. Learning that much is
-# learning the mean, and a constant does so better. The curve shows what is wrong: all
-# weights moved to lift the output, and as $x$ is never negative, the easiest way up
-# was to become steep. Errors of a logarithm are factors of a temperature: hence the
-# brightest star's.
+# **After ten epochs the network predicts nonsense.** The loss has fallen a long way
+# from its first row, but only because the output started near 0, and every target lies
+# near 3.67. Ten steps bring the output up to the targets on average. A constant does
+# that much better. The network has not learnt the relation yet: all weights moved so as
+# to lift the output, and as $x$ is never negative, that also made the curve steep. And
+# an error in a logarithm is a factor in the temperature, which is how the brightest
+# star gets so hot.
+#
+# Nor had the loss at 0.1 come to rest: with the weights that row 10 leaves it is larger
+# than in row 10. One more row, and the table would show a rise at 0.1 too.
 
 # %%
 # Figure: Predictions over the stars, after epochs 1 to 10 and at both learning rates,
@@ -177,8 +180,8 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", frameon
 plt.show()
 
 # %% [markdown]
-# At 0.3 the output rises faster, passes the stars and comes down again: that is the
-# rise of the loss in the table.
+# At 0.3 the output rises faster, passes the stars and comes down again. This is why the
+# loss in that table rises.
 #
 # ## After two hundred epochs
 
@@ -219,10 +222,10 @@ plt.show()
 # %% [markdown]
 # ## Why only a line
 #
-# The network has become the straight line, and it can be nothing else. Each unit bends
-# the curve at one place, the *kink* $x = -b^{(1)}_i / w^{(1)}_i$ where the unit
-# switches. The curve is straight wherever no kink is, and so among the stars if all
-# kinks lie outside of 0 to 1:
+# The network has become the straight line, and as it stands it can be nothing else.
+# Each hidden unit bends the curve at one place only, its *kink* $x = -b^{(1)}_i /
+# w^{(1)}_i$, where the unit switches on or off. Between kinks the curve is straight.
+# All stars lie between 0 and 1; where are the kinks?
 
 
 # %%
@@ -240,22 +243,25 @@ pd.concat(
     axis=1,
 )
 
+# %% [markdown]
+# Every unit is on for all of the stars or for none of them. Those that are on for none
+# are dead: they have no gradient and stay as they are. The others add up to one
+# straight line. Was it ever different? A unit bends the curve among the stars if it is
+# on at one end and off at the other (the stars at $x = 0$, where all kinks start, left
+# aside):
+
 # %%
+ends = np.array([x[x > 0].min(), x.max()])
 for rate, run in runs.items():
-    w, b = (run.weights[path].reshape(-1, 6).astype(float) for path in PATHS[:2])
-    # A unit that is on for some stars and off for others bends the curve.
-    on = w[..., np.newaxis] * x + b[..., np.newaxis] > 0
-    bends = [
-        f"{unit + 1} after epoch {epoch + 1}"
-        for epoch, unit in np.argwhere(on.any(axis=2) & (x > 0)[on.argmax(axis=2)])
-        if not on[epoch, unit][x > 0].all()
-    ]
-    print(f"Learning rate {rate}: units that bend the curve: {bends or 'none'}")
+    w, b = (run.weights[path].reshape(-1, 6, 1).astype(float) for path in PATHS[:2])
+    on = w * ends + b > 0
+    bends = np.argwhere(on[..., 0] != on[..., 1]) + 1
+    found = ", ".join(f"{unit} after epoch {epoch}" for epoch, unit in bends)
+    print(f"Learning rate {rate}, units that bend the curve: {found or 'none'}")
 
 # %% [markdown]
-# The units are on for every star or for none. Those that are off for all are dead: they
-# have no gradient, and stay as they are. The others together make one straight line.
-# To follow the stars more closely than a line, some unit would have to switch among
-# them. The initial weights decide that more than the learning rate does: all biases
-# start at zero, which puts every kink at the faintest star, and the push upwards moves
-# those of the live units out to the left.
+# To follow the stars more closely than a line does, a unit has to switch among them.
+# From these starts none does for long. All biases start at zero, which puts every kink
+# at the faintest star. A unit that lifts the output has its bias raised, and its kink
+# moves out to the left; a unit that lowers the output has its bias reduced, its kink
+# crosses the stars within a few steps, and then the unit is dead.
