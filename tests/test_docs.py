@@ -113,3 +113,27 @@ def test_examples_in_docstrings_are_doctests(module):
         assert "```" not in text, f"{name}: a fenced block is not run; use >>>"
         if re.search(r"^ *Examples?:$", text, re.M):
             assert re.search(r"^ *>>> ", text, re.M), f"{name}: no doctest in Example"
+
+
+def warned_texts():
+    """What the package warns with, as far as it is written out in the call."""
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                parts = [getattr(n, "value", None) for n in ast.walk(node.args[0])]
+                if text := " ".join(part for part in parts if isinstance(part, str)):
+                    yield module, text
+
+
+def test_each_warning_has_advice_on_the_page_of_questions():
+    page = ast.parse((ROOT / "docs" / "faq.py").read_text())
+    advice = next(
+        ast.literal_eval(node.value)
+        for node in page.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WARNINGS"
+    )
+    warned = list(warned_texts())
+    assert len(warned) > 8
+    for module, text in warned:
+        known = [phrase for phrase in advice if phrase in text]
+        assert known, f"docs/faq.py has no advice on {text!r} of {module.name}"

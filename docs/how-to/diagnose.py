@@ -64,8 +64,10 @@ plt.show()
 # %% [markdown]
 # ## The loss rises
 #
-# The learning rate is too high. The picture has the size of the updates, relative to
-# the weights that they change: a thousandth is usual.
+# The learning rate is too high. The picture shows the size of the updates relative to
+# the weights that they change: a thousandth is usual. The cross at the upper edge marks
+# the first step of the biases. They start at zero, so the ratio is infinite there, and
+# this is no fault.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -94,12 +96,15 @@ recording = record([layer], keras.optimizers.SGD(0.05))
 print(recording.diagnose())
 
 # %% [markdown]
-# The row of a dead unit is blank, from the step on in which it died:
+# The row of a dead unit is blank from the step in which it died. A linear scale would
+# leave the rows of live units with small gradients blank too. `decades=4` makes the
+# scale logarithmic over four powers of ten, so that only zeros have the colour of zero:
 
 # %%
-# Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps.
-# Some rows have the colour of zero throughout, three from some step on.
-hr.plot.heatmap(recording, variables="hidden/bias")
+# Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps, on
+# a logarithmic scale. Some rows have the colour of zero throughout, three from some
+# step on; all other rows are coloured.
+hr.plot.heatmap(recording, variables="hidden/bias", decades=4)
 plt.show()
 
 # %% [markdown]
