@@ -157,7 +157,7 @@ def table(options: Namespace) -> None:
 
 
 def _writable(path: Path) -> Path:
-    """A path, once it can be written to: checked before anything slow is read."""
+    """A path that can be written to: checked before anything slow is read."""
     if path.is_dir():
         raise IsADirectoryError(f"-o {path}: expected a file; this is a folder.")
     if not path.parent.is_dir():
