@@ -188,7 +188,7 @@ WARNINGS = {
     "recording is right. Nothing needs to be done.",
     "no optimizer was seen to update them": "Something other than an optimizer changed "
     "these variables during training, such as a callback. The replay cannot repeat it.",
-    "failed, and hears no more of this fit": "A sink raised an exception. Training and "
+    "… failed, and ": "A sink raised an exception. Training and "
     "recording went on without it. Correct the sink; the message has the exception.",
     "Training …": "An hr.Alert found something: see the page on finding out why "
     "training fails.",

@@ -238,10 +238,11 @@ def kinks(recording, epoch):
         yield {"unit": unit + 1, "kink at x": f"{kink:.2f}", "on for": f"{on:.0%}"}
 
 
-pd.concat(
-    {f"rate {rate}": pd.DataFrame(kinks(run, 200)) for rate, run in runs.items()},
-    axis=1,
-)
+tables = {
+    f"rate {rate}": pd.DataFrame(kinks(run, 200)).set_index("unit")
+    for rate, run in runs.items()
+}
+pd.concat(tables, axis=1)
 
 # %% [markdown]
 # Every unit is on for all of the stars or for none of them. Those that are on for none
@@ -263,5 +264,5 @@ for rate, run in runs.items():
 # To follow the stars more closely than a line does, a unit has to switch among them.
 # From these starts none does for long. All biases start at zero, which puts every kink
 # at the faintest star. A unit that lifts the output has its bias raised, and its kink
-# moves out to the left; a unit that lowers the output has its bias reduced, its kink
-# crosses the stars within a few steps, and then the unit is dead.
+# moves out of the range of the stars; a unit that lowers the output has its bias
+# reduced, its kink crosses the stars within a few steps, and then the unit is dead.
