@@ -166,7 +166,7 @@ class GradientRecorder(keras.callbacks.Callback):
     def recording(self) -> Recording:
         """The `Recording` so far: also during `fit`, and after one that broke off."""
         recording = self._session.recording()
-        if not self._session.has_trained:
+        if self._session.begun is None:
             self._kin.warn_of_others()
         return recording
 
