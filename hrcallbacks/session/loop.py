@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from hrcallbacks.capture.attached import attach
 from hrcallbacks.session import notices
@@ -12,7 +12,7 @@ from hrcallbacks.session.session import Session
 
 
 @contextlib.contextmanager
-def record_loop(session: Session, fit: ModelFit) -> Iterator[None]:
+def record_loop(session: Session, fit: ModelFit) -> Generator[None, None, None]:
     """Records the steps of a loop, as one epoch; see `capture.attached.attach`.
 
     Raises:
