@@ -1,13 +1,13 @@
 """Packages that are imported only when they are used."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
 def optional(
     package: str, *, extra: str, needed_by: str = "This", hint: str = ""
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """A block that imports an optional package, or says how to install it.
 
     The imports are ordinary statements, so that type checkers know what they give.

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -166,7 +166,7 @@ class GradientRecorder(keras.callbacks.Callback):
     def recording(self) -> Recording:
         """The `Recording` so far: also during `fit`, and after one that broke off."""
         recording = self._session.recording()
-        if not self._session.has_trained:
+        if self._session.begun is None:
             self._kin.warn_of_others()
         return recording
 
@@ -204,7 +204,7 @@ class GradientRecorder(keras.callbacks.Callback):
     @contextlib.contextmanager
     def attached(
         self, model: keras.Model, *optimizers: Any
-    ) -> Iterator["GradientRecorder"]:
+    ) -> Generator["GradientRecorder", None, None]:
         """Records outside `fit`: `train_on_batch` and hand-written loops.
 
         Inside the `with` block each call of `model.train_on_batch` is a step, and so is

@@ -242,7 +242,7 @@ _TAKEN = "hrcallbacks/"
 def parted(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], Taken]:
     """Logs, and what was taken: see `StatefulBackend.capturing_step`."""
     logs: dict[str, Any] = {}
-    taken: dict[int, dict[str, list]] = {}
+    taken: dict[int, dict[str, list[Any]]] = {}
     for name in sorted(outputs):
         if name.startswith(_TAKEN):
             _, probe, layout, _ = name.split("/")

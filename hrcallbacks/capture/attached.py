@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hrcallbacks.backends.backend import Trace
@@ -22,7 +22,7 @@ def attach(
     probe: Probe,
     begin_step: Callable[[], bool],
     receive: Receive,
-) -> Iterator[list[str]]:
+) -> Generator[list[str], None, None]:
     """Records the training steps of a model that are not steps of a `fit`.
 
     Args:

@@ -1,7 +1,7 @@
 """What stands in for attributes of Keras objects while a step is captured."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ StandIn = tuple[Any, str, Any]  # An object, the name of its attribute, and the 
 
 
 @contextlib.contextmanager
-def replaced(stand_ins: Iterable[StandIn]) -> Iterator[None]:
+def replaced(stand_ins: Iterable[StandIn]) -> Generator[None, None, None]:
     """Sets attributes of instances, and puts back what was there."""
     before = []
     try:

@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -169,7 +169,7 @@ def _writable(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _file(path: Path | None) -> Iterator[TextIO | Terminal]:
+def _file(path: Path | None) -> Generator[TextIO | Terminal, None, None]:
     if path is None:
         # A file gets every character, so that what is read back is equal.
         yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout

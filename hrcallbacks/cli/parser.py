@@ -54,7 +54,10 @@ the columns of the published tables: epoch, metrics, loss, w^1_1, g^1_1, ...
 
 
 if TYPE_CHECKING:
-    _Parts: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+    # argparse gives what add_subparsers returns no public name.
+    _Parts: TypeAlias = argparse._SubParsersAction[  # pyright: ignore[reportPrivateUsage]
+        argparse.ArgumentParser
+    ]
 
 
 # Arguments of functions that are options of commands too.

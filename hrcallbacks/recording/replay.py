@@ -158,7 +158,7 @@ def _check(recording: Recording, fit: Fit) -> None:
 def _replay_part(
     recording: Recording,
     part: _Part,
-    bar: tqdm,
+    bar: tqdm[Any],
     custom_objects: Mapping[str, Any] | None,
 ) -> list[dict[str, float]]:
     fit = part.fit
@@ -257,12 +257,11 @@ def _build_in_graph(optimizer: Any, variables: Sequence[Any]) -> None:
         return
     import tensorflow as tf
 
-    @tf.function
     def build() -> None:
         if not optimizer.built:
             optimizer.build(variables)
 
-    build()
+    tf.function(build)()
 
 
 def _apply(

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
+# Documented in spite of their names.
+_frame_at = sys._getframe  # pyright: ignore[reportPrivateUsage]
+_frames_of_threads = sys._current_frames  # pyright: ignore[reportPrivateUsage]
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -20,7 +24,7 @@ class Stack:
     @classmethod
     def here(cls) -> "Stack":
         """That of this thread, without the function that asks."""
-        return cls(threading.get_ident(), (*_outwards(sys._getframe(1).f_back),))
+        return cls(threading.get_ident(), (*_outwards(_frame_at(1).f_back),))
 
     def common(self, other: "Stack") -> FrameType | None:
         """The innermost function that still ran when another one was taken."""
@@ -50,7 +54,7 @@ class Caller:
     @property
     def is_running(self) -> bool:
         """Whether it is still at work."""
-        top = sys._current_frames().get(self.thread)
+        top = _frames_of_threads().get(self.thread)
         return any(frame is self.frame for frame in _outwards(top))
 
 

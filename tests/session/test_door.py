@@ -20,6 +20,7 @@ from hrcallbacks.storage import (
     memory,
     store,
     zarr_columns,
+    zarr_group,
     zarr_index,
     zarr_store,
 )
@@ -80,7 +81,7 @@ def watched(function, name):
 def functions_behind_the_door():
     """What lies between a captured step and the bytes: `(owner, name)`."""
     modules = [intake, epoch_mean, packing, store, memory, buffer]
-    modules += [zarr_store, zarr_columns, zarr_index]
+    modules += [zarr_store, zarr_group, zarr_columns, zarr_index]
     for module in modules:
         for name, value in vars(module).items():
             if getattr(value, "__module__", None) != module.__name__:
