@@ -63,7 +63,7 @@ class Plots:
         self,
         *,
         variables: str | Sequence[str] | None = None,
-        smooth: SupportsIndex = 1,
+        smooth: SupportsIndex | None = None,
         by: Literal["layer", "variable"] = "layer",
         ax: Axes | None = None,
     ) -> Axes:
@@ -76,7 +76,7 @@ class Plots:
         self,
         *,
         variables: str | Sequence[str] | None = None,
-        smooth: SupportsIndex = 1,
+        smooth: SupportsIndex | None = None,
         ax: Axes | None = None,
     ) -> Axes:
         """The relative size of each update: see `hr.plot.update_ratio`."""

@@ -77,7 +77,7 @@ def least_distance(palette, vision):
 @pytest.mark.parametrize("paper", [WHITE, DARK])
 def test_the_palette_can_be_read_on_light_and_dark(paper):
     assert min(contrast(color, paper) for color in style.PALETTE) >= 3
-    for count in (8, 40):
+    for count in (1, 2, 5, 8, 40):
         assert min(contrast(c, paper) for c in style.depth_colors(count)) >= 3
 
 
@@ -85,6 +85,18 @@ def test_the_palette_is_told_apart_by_the_colour_blind():
     ours = min(least_distance(style.PALETTE, v) for v in VISION.values())
     theirs = min(least_distance(OKABE_ITO, v) for v in VISION.values())
     assert ours > theirs
+
+
+def test_colours_of_layers_are_told_apart_and_ordered_by_the_colour_blind():
+    ours = style.depth_colors(5)
+    for name, vision in VISION.items():
+        assert least_distance(ours, vision) > 0.07, name
+        seen = np.array([oklab(np.array(vision) @ linear(c)) for c in ours])
+        for number, color in enumerate(seen):
+            deeper = np.linalg.norm(seen[number:] - color, axis=1)
+            assert np.all(np.diff(deeper) > 0), name
+    lights = [linear(c) @ (0.2126, 0.7152, 0.0722) for c in style.depth_colors(40)]
+    assert np.all(np.diff(lights) < 0)
 
 
 @pytest.mark.parametrize(("name", "paper"), [("light", WHITE), ("dark", DARK)])
@@ -117,12 +129,16 @@ def test_themes_are_what_matplotlib_takes_and_leave_it_as_it_was(figures):
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.28, 8.0, {"0.3", "0.5", "1", "2", "5"}), (0.002, 50.0, {"0.01", "1", "10"})],
+    [
+        (0.28, 8.0, {"0.3", "0.5", "1", "2", "5"}),
+        (0.002, 50.0, {"0.01", "1", "10"}),
+        (2e-7, 3.0, {"1e-6", "1e-4", "1e-2", "1"}),
+    ],
 )
 def test_numbers_on_a_logarithmic_axis_are_short(figures, low, high, expected):
     _, ax = figures.subplots()
     ax.plot([1, 2], [low, high])
-    style.log_ticks(ax)
+    style.log_ticks(ax.yaxis)
     ax.figure.draw_without_rendering()
     ticks = [*ax.get_yticklabels(), *ax.get_yticklabels(minor=True)]
     assert expected <= {tick.get_text() for tick in ticks}
