@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.typing import ColorType
 
@@ -150,6 +151,15 @@ def columns_for(count: int) -> int:
     return min(count, 2)
 
 
+class Panels(np.ndarray[Any, np.dtype[np.object_]]):
+    """An array of axes, with the figure that they are in."""
+
+    @property
+    def figure(self) -> Figure:
+        """The figure of the axes."""
+        return self.flat[0].get_figure(root=True)
+
+
 def new_grid(
     axes: Sequence[Axes] | Sequence[Sequence[Axes]] | np.ndarray | None,
     shape: tuple[int, int],
@@ -157,7 +167,7 @@ def new_grid(
     size: tuple[float, float],
     columns: int | None = None,
     share: bool = True,
-) -> tuple[npt.NDArray[np.object_], bool]:
+) -> tuple[Panels, bool]:
     """Axes in rows and columns: those passed, or those of a new figure.
 
     Args:
@@ -183,7 +193,7 @@ def new_grid(
                 f"Expected axes: {rows * count} of them, for {rows} by {count} panels. "
                 f"Received: {given.size}."
             )
-        return given.reshape(shape), False
+        return given.reshape(shape).view(Panels), False
     columns = min(count, columns or count)
     bands = -(-count // columns)
     figure = plt.figure(figsize=size, layout="constrained")
@@ -193,7 +203,7 @@ def new_grid(
         ax.remove()
     for ax in panels[-1, :count]:
         ax.tick_params(labelbottom=True)
-    return panels[:, :count], True
+    return panels[:, :count].view(Panels), True
 
 
 def line_style(number: int, count: int = 0, *, dashes: int = 0) -> dict[str, Any]:

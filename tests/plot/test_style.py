@@ -2,14 +2,13 @@ import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from contrasts import DARK, WHITE, contrast, linear
 
 import hrcallbacks as hr
 from hrcallbacks.plot import style
 
 pytestmark = pytest.mark.usefixtures("figures")
 
-WHITE, DARK = "#ffffff", "#1e2129"
 OKABE_ITO = (
     "#e69f00",
     "#56b4e9",
@@ -40,18 +39,6 @@ VISION = {
         [0.004733, 0.691367, 0.303900],
     ],
 }
-
-
-def linear(color):
-    """Linear RGB of a colour (IEC 61966-2-1)."""
-    rgb = np.array(to_rgb(color))
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-
-
-def contrast(one, other):
-    """Contrast ratio of WCAG 2."""
-    lights = [linear(c) @ (0.2126, 0.7152, 0.0722) + 0.05 for c in (one, other)]
-    return max(lights) / min(lights)
 
 
 def oklab(rgb):
