@@ -84,6 +84,7 @@ def theme(name: Literal["light", "dark", "transparent"]) -> dict[str, Any]:
     papers = ("figure.facecolor", "figure.edgecolor", "axes.facecolor")
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color")
     inks += ("ytick.color", "grid.color", "hatch.color")
+    inks += ("axes.titlecolor", "legend.labelcolor")
     colors = ", ".join(map(repr, PALETTE))
     return {
         **dict.fromkeys(papers, paper),

@@ -93,6 +93,17 @@ def test_a_theme_has_its_paper_and_text_that_can_be_read(name, paper):
     assert contrast(settings["text.color"], paper) >= 7
 
 
+def test_a_theme_has_its_text_whatever_titles_and_legends_were_set_to(figures):
+    black = {"axes.titlecolor": "black", "legend.labelcolor": "black"}
+    settings = hr.plot.theme("dark")
+    with figures.style.context([black, settings]):
+        _, ax = figures.subplots()
+        ax.plot([1], label="line")
+        ax.set_title("title")
+        texts = [ax.title, *ax.legend().get_texts()]
+    assert {text.get_color() for text in texts} == {settings["text.color"]}
+
+
 def test_the_transparent_theme_can_be_read_on_both(figures, tmp_path):
     settings = hr.plot.theme("transparent")
     for paper in (WHITE, DARK):
