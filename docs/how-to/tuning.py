@@ -122,7 +122,7 @@ curves = {
     f"{row['learning_rate']:g}": recording
     for row, recording in zip(rows, recordings, strict=True)
 }
-hr.plot.loss(curves, log=True)
+ax = hr.plot.loss(curves, log=True)
 
 # %% [markdown]
 # ## scikit-learn

@@ -77,6 +77,7 @@ units = record(small, x, np.abs(x), 0.03, "mse")
 # Figure: Loss of the convolutional network over 150 steps, on a logarithmic axis: a
 # thin line for each step's batch, and a thick one for the mean of nine.
 hr.plot.loss(recording, smooth=9, log=True)
+plt.show()
 
 # %% [markdown]
 # Several recordings are compared by name.
@@ -89,6 +90,7 @@ for rate in (0.003, 0.03, 0.3):
     small.set_weights(initial)
     rates[f"rate {rate:g}"] = record(small, x, np.abs(x), rate, "mse")
 hr.plot.loss(rates, smooth=9, log=True)
+plt.show()
 
 # %% [markdown]
 # ## gradient_flow
@@ -100,6 +102,7 @@ hr.plot.loss(rates, smooth=9, log=True)
 # Figure: Gradient norms of the four layers over 150 steps, on a logarithmic axis, from
 # light blue, the first layer, to dark orange, the last; names at the lines' ends.
 hr.plot.gradient_flow(recording)
+plt.show()
 
 # %% [markdown]
 # ## update_ratio
@@ -111,6 +114,7 @@ hr.plot.gradient_flow(recording)
 # kernels solid, biases dashed, with a line at 1e-3. A note says that the biases were
 # zero at first.
 hr.plot.update_ratio(recording)
+plt.show()
 
 # %% [markdown]
 # ## heatmap
@@ -122,6 +126,7 @@ hr.plot.update_ratio(recording)
 # an element, one column a step; rows keep their colours for some steps, then change.
 several = ["*conv_1*", "*hidden/bias", "*output*"]
 hr.plot.heatmap(recording, variables=several)
+plt.show()
 
 # %% [markdown]
 # With `scale="log"` all steps have one scale, of six powers of ten.
@@ -130,6 +135,7 @@ hr.plot.heatmap(recording, variables=several)
 # Figure: The same gradients on a logarithmic scale: strong colours in the first steps,
 # paler ones later.
 hr.plot.heatmap(recording, variables=several, scale="log")
+plt.show()
 
 # %% [markdown]
 # ## histograms
@@ -141,6 +147,7 @@ hr.plot.heatmap(recording, variables=several, scale="log")
 # Figure: Ridges of histograms of the gradients' magnitudes of two kernels, for twelve
 # steps from the first to the last, on a logarithmic axis.
 hr.plot.histograms(recording, variables=["*conv_2/kernel", "*hidden/kernel"])
+plt.show()
 
 # %% [markdown]
 # ## trajectories
@@ -151,6 +158,7 @@ hr.plot.histograms(recording, variables=["*conv_2/kernel", "*hidden/kernel"])
 # Figure: Weights and gradients of the small network's two kernels over 150 steps, a
 # line for each of six elements.
 hr.plot.trajectories(units, variables="*/kernel")
+plt.show()
 
 # %% [markdown]
 # ## network
@@ -161,6 +169,7 @@ hr.plot.trajectories(units, variables="*/kernel")
 # Figure: One input, six hidden units, one output. Links are blue for positive weights
 # and orange for negative ones, wide for large ones; triangles are gradients.
 hr.plot.network(units, record=5)
+plt.show()
 
 # %% [markdown]
 # ## network_animation
@@ -173,6 +182,7 @@ hr.plot.network(units, record=5)
 # Figure: The small network at its first step.
 animation = hr.plot.network_animation(units)
 animation.pause()
+plt.show()
 
 # %% [markdown]
 # ## theme

@@ -314,7 +314,7 @@ def _finite_weights(recording: Recording, path: str) -> npt.NDArray[np.bool_]:
         arrays = recording.arrays("weights", reduction)
         if path in arrays:
             rows = np.asarray(arrays[path]).reshape(count, -1)
-            return np.isfinite(rows).all(axis=1)
+            return np.asarray(np.isfinite(rows).all(axis=1))
     return np.zeros(count, bool)
 
 

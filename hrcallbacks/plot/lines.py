@@ -112,7 +112,8 @@ def name_ends(ax: Axes, lines: Sequence[Line]) -> list[Line2D]:
         An entry for a legend that says how many had no room for a name, if any.
     """
     size: float = style.pyplot().rcParams["font.size"]
-    inches = ax.get_position().height * ax.get_figure(root=True).get_size_inches()[1]
+    figure: Any = ax.get_figure(root=True)
+    inches = ax.get_position().height * figure.get_size_inches()[1]
     step = _SPACING * size / 72 / inches
     named = _some(lines, min(_MOST_NAMED, int(1 / step) + 1))
     drawn = {one.get_label(): one for one in ax.lines}

@@ -158,7 +158,8 @@ class Panels(np.ndarray[Any, np.dtype[np.object_]]):
     @property
     def figure(self) -> Figure:
         """The figure of the axes."""
-        return self.flat[0].get_figure(root=True)
+        first: Any = self.flat[0]
+        return first.get_figure(root=True)
 
 
 def new_grid(

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from contrasts import DARK, WHITE, contrast, linear
+from matplotlib.colors import to_hex
 
 import hrcallbacks as hr
 from hrcallbacks.plot import style
@@ -101,7 +102,7 @@ def test_a_theme_has_its_text_whatever_titles_and_legends_were_set_to(figures):
         ax.plot([1], label="line")
         ax.set_title("title")
         texts = [ax.title, *ax.legend().get_texts()]
-    assert {text.get_color() for text in texts} == {settings["text.color"]}
+    assert {to_hex(t.get_color()) for t in texts} == {settings["text.color"]}
 
 
 def test_the_transparent_theme_can_be_read_on_both(figures, tmp_path):
