@@ -220,6 +220,21 @@ def test_nothing_overflows_a_phone(site, pages, browser, scheme):
             assert width <= NARROW, path
 
 
+def test_text_in_figures_can_be_read_on_a_phone(site, pages, browser):
+    # Text is outlines, drawn at 100 times the size that they are then scaled to.
+    sizes_in = """all => all.flatMap(svg => [...svg.querySelectorAll("g")]
+        .filter(g => /scale\\([\\d.]+ -/.test(g.getAttribute("transform") || ""))
+        .map(g => 100 * Math.hypot(g.getScreenCTM().c, g.getScreenCTM().d)))"""
+    figures = 0
+    with Reader(browser, width=NARROW) as reader:
+        for path in pages:
+            page = reader.read(f"{site.as_uri()}/{path}")
+            sizes = page.locator(".figure svg").evaluate_all(sizes_in)
+            assert min(sizes, default=10) >= 9.99, path
+            figures += len(sizes) > 0
+    assert figures > 5
+
+
 def test_wide_tables_scroll_inside_a_phones_page(site, browser):
     with Reader(browser, width=NARROW) as reader:
         page = reader.read(f"{site.as_uri()}/tutorials/tables.html")

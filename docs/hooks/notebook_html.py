@@ -22,6 +22,8 @@ from pygments.lexers import PythonLexer
 # Drawings that mkdocs-jupyter has put into images, where no style of the page reaches.
 _EMBEDDED = re.compile(r'<img [^>]*?"data:image/svg\+xml;base64,([^"]+)"[^>]*>')
 
+_COLUMN = 358  # Pixels of text beside each other on a phone of 390.
+
 log = logging.getLogger("mkdocs.hooks.notebook_html")
 
 
@@ -92,9 +94,17 @@ def as_output(output):
     frame = parsed('<div class="output" tabindex="0"></div>')
     if output.select_one("img"):
         frame["class"] = ["output", "figure"]
-        del frame["tabindex"]
+        if least_width(output) <= _COLUMN:
+            del frame["tabindex"]
     frame.extend(copy.copy(child) for child in list(output.contents))
     return frame
+
+
+def least_width(output):
+    """The width in pixels that the widest figure of an output keeps."""
+    drawings = [base64.b64decode(m).decode() for m in _EMBEDDED.findall(str(output))]
+    widths = [re.search(r"min-width: (\d+)px", drawing) for drawing in drawings]
+    return max((int(width[1]) for width in widths if width), default=0)
 
 
 def parsed(markup):

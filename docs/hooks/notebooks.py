@@ -10,6 +10,7 @@ import concurrent.futures
 import hashlib
 import importlib.metadata
 import logging
+import math
 import os
 import re
 from pathlib import Path
@@ -179,4 +180,18 @@ def accessible(svg, text):
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     # What `matplotlibrc` draws text, axes and grids in.
     svg = svg.replace("#010203", "currentColor").replace("#fdfeff", "var(--figure)")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{text}" ', 1)
+    shown = (
+        f'<svg role="img" aria-label="{text}" style="min-width: {least_width(svg)}px" '
+    )
+    return svg.replace("<svg ", shown, 1)
+
+
+def least_width(svg):
+    """In how many pixels of width no text of a figure of Matplotlib is below 10 pixels.
+
+    Its text is outlines, drawn at 100 times the size that they are then scaled to.
+    """
+    width = float(re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)[1])
+    scales = re.findall(r"scale\(([\d.]+) -[\d.]+\)", svg)
+    smallest = min((100 * float(scale) for scale in scales), default=10)
+    return math.ceil(10 * width / smallest)

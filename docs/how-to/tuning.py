@@ -122,8 +122,7 @@ curves = {
     f"{row['learning_rate']:g}": recording
     for row, recording in zip(rows, recordings, strict=True)
 }
-ax = hr.plot.loss(curves)
-ax.set_yscale("log")
+ax = hr.plot.loss(curves, log=True)
 
 # %% [markdown]
 # ## scikit-learn

@@ -132,8 +132,7 @@ def _draw(
         if hasattr(axes, "to_jshtml"):
             save_animation(axes, output)
             return
-        first = axes if hasattr(axes, "figure") else axes.flat[0]
-        first.figure.savefig(output, dpi=150)
+        axes.figure.savefig(output, dpi=150)
 
 
 def table(options: Namespace) -> None:
