@@ -397,7 +397,7 @@ def test_function_that_fails_is_refused_before_training(tiny, line):
         (lambda: hr.Histogram(300), "float32"),
         (lambda: hr.Sample(0), "n: an int"),
         (lambda: hr.Sample(3, seed="a"), "seed: an int"),
-        (lambda: hr.Reduction("norm", l1), "'norm' is a reduction of ours"),
+        (lambda: hr.Reduction("norm", l1), "'norm' is a built-in reduction"),
         (lambda: hr.Reduction("", l1), "name: a word"),
     ],
 )
