@@ -286,7 +286,7 @@ def test_recording_is_complete_once_the_fit_has_ended(tiny, line):
 
 def test_frequency_that_hits_no_step_is_named(tiny, line):
     recorder = hr.GradientRecorder(record_freq=1000)
-    with pytest.warns(UserWarning, match=r"record_freq=1000 asks for none of the 8"):
+    with pytest.warns(UserWarning, match=r"record_freq=1000 selects none of the 8"):
         fit(tiny, line, recorder)
     assert len(recorder.recording) == 0
     with pytest.raises(ValueError, match=r"empty.*record_freq"):
@@ -605,7 +605,7 @@ def test_epochs_that_end_early_say_why_nothing_was_recorded(tiny, line):
             self.model.stop_training = batch == 1
 
     recorder = hr.GradientRecorder()
-    with pytest.warns(UserWarning, match=r"no epoch came to its last step.*freq=1"):
+    with pytest.warns(UserWarning, match=r"no epoch reached it.*freq=1"):
         fit(tiny, line, recorder, Stops())
 
 

@@ -503,7 +503,7 @@ def test_mean_where_an_epochs_length_is_unknown(tiny, line):
 
 
 def test_mean_belongs_to_an_epoch():
-    with pytest.raises(ValueError, match="belongs to record_freq='epoch'"):
+    with pytest.raises(ValueError, match="needs record_freq='epoch'"):
         hr.GradientRecorder(epoch_gradient="mean", record_freq=1)
 
 
