@@ -230,7 +230,7 @@ def test_a_loop_without_a_loss_is_no_finding(tiny, line):
 def test_attached_loops_cannot_be_stopped(tiny):
     recorder = hr.GradientRecorder(sinks=[hr.Alert("nan", stop=True)])
     with (
-        pytest.raises(ValueError, match=r"stop=True\) stops a fit"),
+        pytest.raises(ValueError, match=r"stop=True\) can stop only fit"),
         recorder.attached(tiny),
     ):
         pass
