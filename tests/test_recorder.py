@@ -424,7 +424,7 @@ def test_interrupted_fit_keeps_its_records_and_leaves_the_model(
     epochwise = "epoch" in hook
     expected = {"on_epoch_begin": 4, "on_epoch_end": 8, "on_train_batch_begin": 1}
     assert len(recorder.recording) == expected.get(hook, 2)
-    assert "INCOMPLETE: fit has not come to its end" in repr(recorder.recording)
+    assert "INCOMPLETE: fit has not finished" in repr(recorder.recording)
     # A later fit without a recorder records nothing and runs as ever.
     fit(trained, line)
     assert len(recorder.recording) == expected.get(hook, 2)

@@ -229,7 +229,7 @@ def test_a_run_that_goes_on_can_be_looked_at(type_, tiny, line, folder):
     recorder = hr.GradientRecorder(record_freq=1, store=store, resume=True)
     tiny.fit(*line, epochs=2, verbose=0, callbacks=[recorder, Look()])
     assert [status for status, *_ in seen] == [0, 0]
-    assert "INCOMPLETE: fit has not come to its end" in seen[1][1]
+    assert "INCOMPLETE: fit has not finished" in seen[1][1]
     assert "The run goes on" in seen[1][1]
     assert "The run goes on" not in type_("show going.zarr")[1]
 

@@ -423,7 +423,7 @@ def test_what_was_not_recorded_says_what_was(tiny, line):
 
 def test_statistic_that_is_no_number_says_where_its_arrays_are(both):
     recording, _ = both
-    with pytest.raises(ValueError, match=r"no single number.*recording\.arrays"):
+    with pytest.raises(ValueError, match=r"not a single number.*recording\.arrays"):
         recording.statistic("gradients", "histogram")
 
 
