@@ -1,5 +1,8 @@
 """Pages from scripts: each is executed, and becomes a notebook for mkdocs-jupyter.
 
+Why: mkdocs-jupyter would execute them one after the other, each time, with warnings in
+the page and no text for who cannot see a figure.
+
 `extra.pages` in `mkdocs.yml` names the script of each page; scripts below `docs/` are
 pages by themselves. Two are executed at a time. A script that raises, or that writes to
 standard error, fails the build. What a script gave is kept in `build/notebooks` until
@@ -34,7 +37,9 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "MATPLOTLIBRC": str(ROOT / "docs" / "hooks" / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
+    "PYTHONPATH": os.pathsep.join(
+        str(ROOT / folder) for folder in (".", "examples", "docs/hooks")
+    ),
 }
 # What TensorFlow's native code says on import, whatever its log level is set to.
 NOTICES = re.compile(
@@ -44,6 +49,7 @@ NOTICES = re.compile(
 SETUP = """
 import matplotlib_inline.backend_inline as inline
 inline.set_matplotlib_formats("svg")
+import animated  # docs/hooks/animated.py
 """
 
 
@@ -92,7 +98,8 @@ def fingerprint(script):
     imported = re.findall(r"^(?:from|import) (\w+)", text, re.M)
     code += [ROOT / "examples" / f"{module}.py" for module in imported]
     code += [path for path in ROOT.glob("docs/data/*") if path.name in text]
-    code += [Path(ENVIRONMENT["MATPLOTLIBRC"])]
+    hooks = Path(__file__).parent
+    code += [hooks / "animated.py", hooks / "matplotlibrc"]
     for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()
