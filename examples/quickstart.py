@@ -39,19 +39,19 @@ model.fit(x, y, batch_size=len(x), epochs=10, verbose=0, callbacks=[recorder])
 print(recorder.recording.gradients["hidden/kernel"][0])  # Of the first step.
 
 # %% [markdown]
-# Six units, six gradients; the other steps, variables and weights are there too. This is
-# what they did:
+# Those are the gradients of six weights on TensorFlow; the other backends draw other first
+# weights from the same seed. The recording has all steps, variables and weights:
 
 # %%
-# Figure: The network that was just trained, one frame for each of ten steps: one
-# input, six hidden units, one output. The width and colour of each line show a weight,
-# the triangle on it the gradient. Units whose gradients are all zero turn grey. Widths
-# and sizes keep one scale throughout, so that frames can be compared.
-hr.plot.network_animation(recorder.recording)
+# Figure: The network that was just trained, one frame for each of ten steps: one input,
+# six hidden units, one output. The width and colour of each line show a weight, the
+# triangle on it the gradient. Units whose gradients are all zero turn grey. Widths and
+# sizes keep one scale throughout, so that frames can be compared.
+animation = hr.plot.network_animation(recorder.recording)
+hr.plot.save_animation(animation, "network.gif")
+animation
 
 # %% [markdown]
-# `hr.plot.save_animation` writes it as GIF, HTML or MP4.
-#
 # ## Whom it is for
 #
 # - **You learn or teach back-propagation.** [Twelve equations](tutorials/derivation.ipynb)
