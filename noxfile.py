@@ -37,7 +37,7 @@ NEUTRAL = [
     "tests/test_habits.py",
     "tests/test_package.py",
     "tests/test_progress.py",
-    "tests/test_readme.py",
+    "tests/test_snippets.py",
     "tests/test_terminal.py",
     "tests/worked_example/test_backprop.py",
     "tests/worked_example/test_reconstruct_catalog.py",
