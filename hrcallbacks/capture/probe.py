@@ -22,7 +22,7 @@ class Probe:
     Args:
         quantities: What to take.
         select: Called once with the model's trainable variables, as soon as they
-            exist; returns those to record, by path.
+            exist; gives those to record, by path.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def quantities(self) -> list[Quantity]:
-        """The quantities that a record holds."""
+        """What is taken of a step for a record."""
         return [StepValues(), self.gradients, self.weights]
 
     @property

@@ -140,8 +140,8 @@ class Quantity(ABC):
 
     Attributes:
         name: Its name in keys and in recordings.
-        is_apart: Whether its tensors are never joined with those of another quantity
-            when they leave the step.
+        is_apart: Whether its tensors are joined with none of another quantity when
+            they leave the step.
     """
 
     name: ClassVar[str]

@@ -111,7 +111,7 @@ class Wanted:
         }
 
     def _spec(self, reduction: Reduction, path: str, spec: Spec) -> Spec:
-        # A user's function is tried before training.
+        # A function of the user's own is tried before training.
         try:
             return reduction.spec(spec)
         except Exception as error:

@@ -39,7 +39,7 @@ class Probes:
         self._other: Probe | None = None
         self._seen: list[Any] = []  # The variables and optimizers of the probes.
         self._record_bytes = 0
-        # Called once the variables are known, if the first step builds the model.
+        # Called once a model's variables are known, if that is in its first step.
         self.on_late: Callable[[], None] = self.check
 
     @property
