@@ -75,8 +75,8 @@ def _panels(recording: Recording) -> tuple[list[Panel], list[str]]:
     for quantity in ("gradients", "weights"):
         if quantity not in keys:
             missing.append(
-                f"No norm of the {quantity} was recorded, and none can be computed: "
-                f"there is {source.recorded_of(recording, quantity)}."
+                f"There is no norm of the {quantity}: of them, "
+                f"{source.recorded_of(recording, quantity)} was recorded."
             )
     if "update_ratio" not in keys:
         missing.append(
@@ -104,7 +104,9 @@ def _network(recording: Recording) -> dict[str, Any] | str:
         return links(recording)
     except ValueError as error:
         # What follows tells which functions of Python draw it in another way.
-        return str(error).partition(" See hr.")[0].partition(" Record Gradient")[0]
+        why = str(error).partition(" See hr.")[0].partition(" Record Gradient")[0]
+        why = why.removeprefix("The picture is of a small chain of dense layers. ")
+        return f"The network is not drawn link by link. {why}"
 
 
 def _panel(panel: Panel, blocks: Blocks) -> dict[str, Any]:

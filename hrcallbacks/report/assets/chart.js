@@ -26,6 +26,7 @@
     const ratio = devicePixelRatio;
     ctx.save();
     ctx.lineWidth = 1.5 * ratio;
+    ctx.setLineDash([]); // A dashed series leaves its own.
     chart.series.forEach((series, number) => {
       if (!series.flags || !u.series[number + 1].show) return;
       const each = series.y.length / series.flags.length;
@@ -86,10 +87,11 @@
     const decades = Math.log10(u.scales.y.max / u.scales.y.min);
     const each = Math.max(1, Math.ceil(decades / 6));
     return splits.map((v) => {
+      if (v === null) return ""; // Too close to the next.
       const power = Math.log10(v);
       const whole = Math.abs(power - Math.round(power)) < 1e-9;
       if (whole && Math.round(power) % each === 0) return hrc.number(v);
-      return decades < 1.5 && !whole ? hrc.number(v) : null;
+      return decades < 1.5 && !whole ? hrc.number(v) : "";
     });
   };
 
@@ -102,7 +104,7 @@
       width,
       height: chart.height,
       legend: { show: false },
-      padding: [10, 12, 0, 0],
+      padding: [10, 26, 0, 0],
       cursor: { drag: { x: true, y: false }, focus: { prox: 40 }, points: { size: 7 } },
       focus: { alpha: chart.series.length > 6 ? 0.25 : 1 },
       scales: { x: { time: false, range: span }, y: { distr: chart.log ? 3 : 1, range: chart.log ? logSpan : undefined } },
@@ -164,7 +166,7 @@
       const middle = place === null || place === undefined ? (min + max) / 2 : chart.x[place];
       u.setScale("x", { min: middle - (middle - min) * factor, max: middle + (max - middle) * factor });
     };
-    chart.hint = spec.hint || "Point at the lines to read them; drag to zoom, double-click to show all.";
+    chart.hint = spec.hint || "";
     chart.canLog = canLog;
     chart.isEmpty = !finite(chart.series);
     readout.textContent = chart.hint;

@@ -114,7 +114,7 @@
     const every = Math.max(1, Math.ceil(12 / spec.rowHeight));
     if (area.left)
       spec.rows.forEach((name, row) => {
-        if (row % every === 0) ctx.fillText(fitted(ctx, name, area.left - 8), area.left - 6, (row + 0.5) * spec.rowHeight);
+        if (row % every === 0) ctx.fillText(fitted(ctx, name, area.left - 8), area.left - 6, Math.max((row + 0.5) * spec.rowHeight, 6));
       });
     let end = -Infinity;
     for (const [column, text] of spec.ticks) {

@@ -11,7 +11,7 @@
       else if (value !== null && value !== undefined && value !== false)
         element.setAttribute(name, value);
     }
-    element.append(...children.flat().filter((child) => child !== null));
+    element.append(...children.flat(Infinity).filter((child) => child !== null));
     return element;
   }
 

@@ -45,8 +45,9 @@
     const [metrics, sizes] = [panels.filter(metric), panels.filter((p) => !metric(p))];
     const before = parts.length - (run.missing.length ? 1 : 0);
     const charts = [];
-    if (metrics.length) charts.push(section("Loss and metrics", thinned(run), el("div", { class: metrics.length > 1 ? "hrc-grid" : "" }, metrics.map((p) => hrc.panel(p).element))));
-    if (sizes.length) charts.push(section("Gradients, weights and updates", metrics.length ? null : thinned(run), sizes.map((p) => hrc.panel(p).element)));
+    const usage = el("p", { class: "hrc-note" }, "Point at a line to read it; drag to zoom, double-click to show all. With the keyboard: arrow keys, plus, minus and 0.");
+    if (metrics.length) charts.push(section("Loss and metrics", usage, thinned(run), el("div", { class: metrics.length > 1 ? "hrc-grid" : "" }, metrics.map((p) => hrc.panel(p).element))));
+    if (sizes.length) charts.push(section("Gradients, weights and updates", metrics.length ? null : [usage, thinned(run)], sizes.map((p) => hrc.panel(p).element)));
     if (sizes.length) charts.push(section("All variables at once", heat(sizes, run)));
     if (run.network) charts.push(section("The network", network(run)));
     if (run.distributions.items.length) charts.push(section("Histograms", histograms(run)));
@@ -83,7 +84,7 @@
       const key = JSON.stringify([row.severity, row.rule, row.advice]);
       groups.set(key, [...(groups.get(key) || []), row]);
     }
-    const items = [...groups.values()].map((rows) => el("li", { class: `hrc-finding hrc-${rows[0].severity}` },
+    const items = [...groups.values()].map((rows) => el("li", { class: `hrc-finding hrc-is-${rows[0].severity}` },
       el("p", {}, el("b", { class: "hrc-severity" }, rows[0].severity), " ", el("b", {}, rows[0].rule.replaceAll("_", " "))),
       el("ul", {}, evidence(rows)),
       rows[0].advice ? el("p", {}, "Try ", rows[0].advice) : null));
@@ -261,7 +262,7 @@
     // The largest numbers at the top.
     for (let c = 0; c < times.length; c++)
       for (let b = 0; b < bins; b++) values[(bins - 1 - b) * times.length + c] = bytes[c * bins + b] / 255;
-    const edge = (b) => hrc.number(item.edges[b]);
+    const edge = (b) => hrc.number(+item.edges[b].toPrecision(3));
     const describe = (row, c) => {
       const bin = bins - 1 - row;
       const others = Object.entries(item.others).filter(([, s]) => s[c] > 0).map(([name, s]) => (name === "no gradient" ? name : `${(100 * s[c]).toFixed(1)} % ${name}`));
