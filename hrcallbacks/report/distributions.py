@@ -61,7 +61,9 @@ def _items(
             for name, how in kept.items():
                 arrays = recording.arrays(quantity, name)
                 if path in arrays:
-                    ridges = Ridges.of_counts(_rows(arrays[path], records), how["edges"])
+                    ridges = Ridges.of_counts(
+                        _rows(arrays[path], records), how["edges"]
+                    )
                     break
             else:
                 # A single element has a line in the other charts.

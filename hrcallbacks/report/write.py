@@ -82,7 +82,9 @@ def _refused(name: Any, run: Any, of_several: bool) -> str:
             f"Received the path {path!r}{where}. Open the recording first: "
             f"hr.open_recording({path!r})."
         )
-    hint = " Use its recording: recorder.recording." if hasattr(run, "recording") else ""
+    hint = (
+        " Use its recording: recorder.recording." if hasattr(run, "recording") else ""
+    )
     return (
         "Expected a recording, or recordings by name: {'0.1': a, '0.3': b}. Received: "
         f"{type(run).__name__}{where}.{hint}"

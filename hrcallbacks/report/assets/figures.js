@@ -20,7 +20,7 @@
       series: runs.map((run, n) => ({ name: `learning rate ${run.name}`, y: Float32Array.from(run.data.loss), flags: null, color: hrc.palette[n], dash: hrc.dash(n) })),
     });
     columns.push({ show: (n) => chart.mark(x[n]) });
-    host.append(slider.element, el("div", { class: "hrc-grid" }, columns.filter((c) => c.element).map((c) => c.element)), hrc.networkKey(), element);
+    host.append(slider.element, el("div", { class: "hrc-pair" }, columns.filter((c) => c.element).map((c) => c.element)), hrc.networkKey(), element);
     slider.move();
   };
   function column(run) {
@@ -39,8 +39,9 @@
   }
   const six = (v) => el("span", { class: "hrc-number" }, hrc.fixed(v));
   function symbol(name) {
-    const [letter, above] = name.split("^");
-    return above ? el("span", {}, letter, el("sup", {}, above)) : letter;
+    const [, letter, above, below] = name.match(/^([wg])\^(\d)_?(\d?)$/) || [];
+    if (!letter) return name;
+    return el("span", {}, letter, el("sup", {}, above), below ? el("sub", {}, below) : null);
   }
 
   // The equations, in the order in which they are computed. `values` of (1), (2) ... are
@@ -101,7 +102,11 @@
       el("div", { class: "hrc-beside" }, el("div", { class: "hrc-network-box" }, picture.element), box));
     slider.move();
   };
-  const at = (x, y, anchor) => hrc.svg("text", { x, y, class: "hrc-lit-text", "text-anchor": anchor || "middle" });
+  function at(x, y, anchor) {
+    const text = hrc.svg("text", { x, y, class: "hrc-lit-text" });
+    text.style.textAnchor = anchor || "middle";
+    return text;
+  }
   function labels(picture) {
     const made = { hidden: [], output: [], 0: [], 1: [] };
     const [[input], hidden, [output]] = picture.at;
@@ -197,6 +202,6 @@
   }
   function table(caption, rows) {
     const names = units.flatMap((i) => [`w^1_${i}`, `g^1_${i}`]).concat(units.flatMap((i) => [`w^2_${i}`, `g^2_${i}`]));
-    return hrc.table(caption, ["epoch", "output", "loss", ...names], rows.map((r, n) => [String(n + 1), ...r.map(six)]));
+    return hrc.table(caption, ["epoch", "output", "loss", ...names].map(symbol), rows.map((r, n) => [String(n + 1), ...r.map(six)]));
   }
 })(hrcallbacks);

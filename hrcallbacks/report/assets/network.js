@@ -1,7 +1,7 @@
 // A small dense network as nodes and links, in the manner of `hr.plot.network`.
 (function (hrc) {
   "use strict";
-  const RADIUS = 15, APART = 46, WIDE = 480, EDGE = 26;
+  const RADIUS = 15, APART = 46, WIDE = 480, EDGE = 34;
   const THICK = 6, THIN = 0.6, BIG = 10;
 
   // Base64 to arrays, and the largest magnitudes, so that records can be compared.
