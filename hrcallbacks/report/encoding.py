@@ -53,7 +53,7 @@ def number(value: Any) -> float | str | None:
 
 
 def as_json(data: Any) -> str:
-    """JSON, in ASCII, that can stand inside a `<script>` element.
+    r"""JSON, in ASCII, that can stand inside a `<script>` element.
 
     Args:
         data: What `json` can write, without NaN and infinities.
@@ -63,7 +63,7 @@ def as_json(data: Any) -> str:
 
     Example:
         >>> print(as_json({"path": "</script><!--"}))
-        {"path":"\\u003c/script\\u003e\\u003c!--"}
+        {"path":"\u003c/script\u003e\u003c!--"}
     """
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character, escape in _ESCAPED.items():

@@ -93,19 +93,16 @@ def size_panels(recording: Recording) -> Iterator[Panel]:
 
 def _sizes(recording: Recording, quantity: str) -> Panel | None:
     raw = recording.arrays(quantity)
-    for reduction, unit in _SIZES.items():
-        made = recording.arrays(quantity, reduction)
-        if made or (raw and reduction == "norm"):
-            break
-    else:
+    found = [size for size in _SIZES if recording.arrays(quantity, size)]
+    if not found and not raw:
         return None
+    reduction = "norm" if raw else found[0]
+    made, unit = recording.arrays(quantity, reduction), _SIZES[reduction]
     title = f"{quantity.replace('_', ' ').capitalize()}: {unit} by variable"
     panel = Panel(quantity, title, unit, every=_stride(raw, len(recording)))
     # Read once: each access reads the flags of all variables.
     flags = recording.has_gradient if quantity == "gradients" else {}
     for path in dict.fromkeys([*made, *raw]):
-        if path not in made and reduction != "norm":
-            continue
         array = made[path] if path in made else raw[path]
         read = _reader(array, path in made, panel.every)
         absent = ~np.asarray(flags[path], bool) if path in flags else None

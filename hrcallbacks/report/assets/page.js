@@ -76,8 +76,8 @@
   hrc.mixed = mixed;
   hrc.rgb = parts;
 
-  // Whoever draws on a canvas is told when the page turns light or dark, and when its
-  // width changes.
+  // Whoever draws on a canvas is told when the page turns light or dark, and when it
+  // comes into view or its width changes.
   const painters = new Set();
   const repaint = () => painters.forEach((painter) => {
     if (painter.host.isConnected) painter.paint();
@@ -98,11 +98,17 @@
   else document.addEventListener("DOMContentLoaded", watchBody);
 
   hrc.onWidth = function (host, draw) {
-    let last = 0;
-    new ResizeObserver(() => {
+    let last = 0, seen = false;
+    const look = () => {
       const width = Math.floor(host.clientWidth);
-      if (width > 0 && width !== last) draw((last = width));
-    }).observe(host);
+      if (seen && width > 0 && width !== last) draw((last = width));
+    };
+    new ResizeObserver(look).observe(host);
+    // What is far below the window is drawn when it comes near.
+    new IntersectionObserver((entries) => {
+      seen ||= entries.some((entry) => entry.isIntersecting);
+      look();
+    }, { rootMargin: "400px" }).observe(host);
   };
 
   // A button that is pressed or not.

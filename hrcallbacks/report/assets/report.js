@@ -118,9 +118,11 @@
   function drawn(panel, run) {
     const layers = new Set(panel.series.map((s) => s.layer)).size;
     const used = {};
+    // Long dashed lines are slow to draw, and no help among many.
+    const plain = panel.series.length > 24;
     const series = panel.series.map((s) => ({
       name: s.name, y: hrc.float32(s.y), flags: hrc.uint8(s.flags), summary: s,
-      color: hrc.lineColor(s.layer, layers), dash: hrc.dash((used[s.layer] = (used[s.layer] ?? -1) + 1)),
+      color: hrc.lineColor(s.layer, layers), dash: plain ? [] : hrc.dash((used[s.layer] = (used[s.layer] ?? -1) + 1)),
     }));
     const ofPaths = series.some((s) => s.name.includes("/"));
     const isRatio = panel.key === "update_ratio";
