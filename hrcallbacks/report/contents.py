@@ -41,7 +41,7 @@ def contents(recording: Recording, *, share: float = 1.0) -> dict[str, Any]:
         return data | {"panels": [], "missing": [_EMPTY], "findings": None}
     panels, missing = _panels(recording)
     series = sum(len(panel.tracks) for panel in panels)
-    most = int(np.clip(share * _ALL_BLOCKS / series, _FEWEST_BLOCKS, _MOST_BLOCKS))
+    most = int(np.clip(share * _ALL_BLOCKS / max(series, 1), _FEWEST_BLOCKS, _MOST_BLOCKS))
     blocks = Blocks.of(len(recording), most)
     times, label = source.time_axis(recording)
     shown = distributions(recording)
