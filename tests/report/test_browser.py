@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import synthetic
-from test_report import HOSTILE
+from hostile import HOSTILE
 from test_site import CHROMIUM, NARROW, SCHEMES, Reader, browser  # noqa: F401
 
 import hrcallbacks as hr
@@ -56,7 +56,7 @@ def files(tmp_path_factory):
     }
     for name, figure in worked_example().items():
         found[name] = folder / f"{name}.html"
-        head = '<!doctype html><html lang="en"><title>Figure</title><main><h1>Page</h1>'
+        head = '<!doctype html><html lang="en"><title>Figure</title><body class="hrc-page"><main><h1>Page</h1>'
         found[name].write_text(head + figure._repr_html_(), encoding="utf-8")
     return {name: path.as_uri() for name, path in found.items()}
 

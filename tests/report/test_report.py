@@ -12,11 +12,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import synthetic
+from hostile import HOSTILE
 from plot_recordings import recording_of
 
 import hrcallbacks as hr
-
-HOSTILE = '</script><!--<script><img src=x onerror="alert(1)">&amp;"\u2028'
 
 
 class Elements(HTMLParser):

@@ -137,6 +137,7 @@
       class: "hrc-plot hrc-chart", tabindex: "0", role: "group", "aria-roledescription": "line chart",
       "aria-label": `${spec.label}. Arrow keys read the values, plus and minus zoom, 0 shows all.`,
     });
+    host.style.minHeight = `${spec.height || 260}px`;
     const readout = hrc.el("p", { class: "hrc-readout", "aria-live": "polite" });
     const chart = { height: 260, guide: null, log: false, at: null, ...spec, host, readout };
     const canLog = positive(chart.series);
@@ -225,8 +226,9 @@
     return `${name}s ${hrc.count(chart.x[first])} to ${hrc.count(chart.x[first + 1])}`;
   }
   function swatch(series) {
-    const mark = hrc.svg("svg", { class: "hrc-swatch", width: 20, height: 8, "aria-hidden": "true" },
-      hrc.svg("line", { x1: 0, x2: 20, y1: 4, y2: 4, stroke: series.color, "stroke-width": 2.5, "stroke-dasharray": (series.dash || []).join(" ") }));
+    const mark = hrc.el("span", { class: "hrc-swatch", "aria-hidden": "true" });
+    const [on] = series.dash && series.dash.length ? series.dash : [0];
+    mark.style.borderTop = `2.5px ${on === 0 ? "solid" : on > 4 ? "dashed" : "dotted"} ${series.color}`;
     return mark;
   }
   hrc.swatch = swatch;

@@ -170,7 +170,7 @@
     slider.element.addEventListener("click", run);
     slider.set(placeOf(rate));
     number.value = rate;
-    host.append(starts, slider.element, el("span", { class: "hrc-field" }, el("label", { for: id }, "or exactly"), number), said, chartBox, tableBox);
+    host.append(el("p", { class: "hrc-note" }, `Ten epochs on ${hrc.count(x.length)} reconstructed stars, computed in this page.`), starts, slider.element, el("span", { class: "hrc-field" }, el("label", { for: id }, "or exactly"), number), said, chartBox, tableBox);
     run();
   };
   // The slider is logarithmic, from 0.001 to 1.

@@ -104,6 +104,7 @@
       if (seen && width > 0 && width !== last) draw((last = width));
     };
     new ResizeObserver(look).observe(host);
+    addEventListener("beforeprint", () => { seen = true; look(); });
     // What is far below the window is drawn when it comes near.
     new IntersectionObserver((entries) => {
       seen ||= entries.some((entry) => entry.isIntersecting);
@@ -164,7 +165,7 @@
     };
     return hrc.el(
       "div", { class: "hrc-scroll", tabindex: "0", role: "region", "aria-label": caption },
-      hrc.el("table", {},
+      hrc.el("table", { class: "hrc-table" },
         hrc.el("caption", { class: "hrc-unseen" }, caption),
         hrc.el("thead", {}, hrc.el("tr", {}, head.map((name) => hrc.el("th", { scope: "col" }, name)))),
         hrc.el("tbody", {}, rows.map(([name, ...values]) =>
