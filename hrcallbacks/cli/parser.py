@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # How many recordings a command takes, if it is not one.
-_NUMBERS = {commands.plot: "?", commands.report: "+"}
+_NUMBERS = {"plot": "?", "report": "+"}
 
 
 def _add(
@@ -155,7 +155,7 @@ def _add(
     part.add_argument(
         "recording",
         metavar="RECORDING",
-        nargs=_NUMBERS.get(run),
+        nargs=_NUMBERS.get(run.__name__),
         help="a store, such as run.zarr",
     )
     part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)

@@ -41,7 +41,8 @@ def contents(recording: Recording, *, share: float = 1.0) -> dict[str, Any]:
         return data | {"panels": [], "missing": [_EMPTY], "findings": None}
     panels, missing = _panels(recording)
     series = sum(len(panel.tracks) for panel in panels)
-    most = int(np.clip(share * _ALL_BLOCKS / max(series, 1), _FEWEST_BLOCKS, _MOST_BLOCKS))
+    each = share * _ALL_BLOCKS / max(series, 1)
+    most = int(np.clip(each, _FEWEST_BLOCKS, _MOST_BLOCKS))
     blocks = Blocks.of(len(recording), most)
     times, label = source.time_axis(recording)
     shown = distributions(recording)

@@ -65,7 +65,7 @@ def index_panels(recording: Recording) -> list[Panel]:
     """The numbers of the index: a panel for each metric, with its validation."""
     panels: dict[str, Panel] = {}
     for column in recording.index:
-        numbers = pd.to_numeric(recording.index[column], errors="coerce")
+        numbers: Any = pd.to_numeric(recording.index[column], errors="coerce")
         if column in _PLACES or numbers.isna().all():
             continue
         name = str(column)

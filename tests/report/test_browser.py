@@ -56,7 +56,10 @@ def files(tmp_path_factory):
     }
     for name, figure in worked_example().items():
         found[name] = folder / f"{name}.html"
-        head = '<!doctype html><html lang="en"><title>Figure</title><body class="hrc-page"><main><h1>Page</h1>'
+        head = (
+            '<!doctype html><html lang="en"><title>Figure</title>'
+            '<body class="hrc-page"><main class="hrc"><h1>Page</h1>'
+        )
         found[name].write_text(head + figure._repr_html_(), encoding="utf-8")
     return {name: path.as_uri() for name, path in found.items()}
 
