@@ -31,6 +31,7 @@ NEUTRAL = [
     "tests/cli",
     "tests/export",
     "tests/plot",
+    "tests/report",
     "tests/selection",
     "tests/test_docs.py",
     "tests/test_examples.py",
@@ -93,7 +94,7 @@ def docs(session: nox.Session) -> None:
     install(session, "tensorflow", "site-test")
     session.run("mkdocs", "build", "--strict")
     session.env["SITE_DIR"] = "site"
-    run_tests(session, "tensorflow", "tests/test_site.py")
+    run_tests(session, "tensorflow", "tests/test_site.py", "tests/report")
 
 
 @nox.session

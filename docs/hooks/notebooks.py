@@ -124,6 +124,7 @@ def fingerprint(script):
     """Changes with whatever a script's output depends on."""
     digest = hashlib.sha256()
     code = [*ROOT.glob("hrcallbacks/**/*.py"), *ROOT.glob("hrcallbacks/data/*")]
+    code += ROOT.glob("hrcallbacks/report/assets/*")  # Put into pages.
     text = script.read_text()
     imported = re.findall(r"^(?:from|import) (\w+)", text, re.M)
     code += [ROOT / "examples" / f"{module}.py" for module in imported]

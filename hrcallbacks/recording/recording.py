@@ -25,6 +25,7 @@ from hrcallbacks.types import HAS_GRADIENT, Fit, Key
 
 if TYPE_CHECKING:
     import xarray
+    from anywidget import AnyWidget
 
     from hrcallbacks.plot import Plots
 
@@ -268,6 +269,19 @@ class Recording:
         from hrcallbacks.plot import Plots
 
         return Plots(self)
+
+    def explore(self) -> "AnyWidget":
+        """The page of `hr.report`, in a notebook.
+
+        Returns:
+            A widget, which a notebook shows where it is a cell's last expression.
+
+        Raises:
+            ImportError: If anywidget is not installed.
+        """
+        from hrcallbacks.report.widget import explore
+
+        return explore(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the recording to a new Zarr store.
