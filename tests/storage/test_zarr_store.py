@@ -507,7 +507,7 @@ def test_what_is_no_recording_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no recording at .*nowhere"):
         hr.open_recording(tmp_path / "nowhere")
     zarr.open_group(tmp_path / "other.zarr", mode="w")
-    with pytest.raises(ValueError, match="no recording of hrcallbacks"):
+    with pytest.raises(ValueError, match="not a recording of hrcallbacks"):
         hr.open_recording(tmp_path / "other.zarr")
     (tmp_path / "other.zarr" / "zarr.json").write_text("{half")
     with pytest.raises(ValueError, match="not a readable Zarr group"):
