@@ -14,6 +14,8 @@
 #
 # Did the package say something to you? Search this page for a few words of it. The
 # warnings come with what to do; an error says that itself.
+#
+# Install: `pip install "hrcallbacks[tensorflow,zarr]"`
 
 # %% tags=["setup"]
 import ast
@@ -238,8 +240,8 @@ listed(
 # ## Errors
 #
 # Bad arguments are refused before training starts. Each message says what it received,
-# what there is, and what to type. These are all of them, by the part of the package
-# that they come from:
+# what there is, and what to type. Here they are, by the part of the package that they
+# come from; those that are put together as they are raised are left out.
 
 # %% tags=["picture"]
 PARTS = {

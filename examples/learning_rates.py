@@ -101,6 +101,16 @@ for ax, start in zip(axes, "AB", strict=True):
 axes[0].set_ylabel("Mean squared error of log10 T")
 plt.show()
 
+# %% tags=["picture"]
+# Trained in the page, at any rate.
+from hrcallbacks.report import figures
+
+published = {
+    "A": (0.1, hr.load_published_table(0.1)),
+    "B": (0.3, hr.load_published_table(0.3)),
+}
+figures.trainer(starts, published, x, y)
+
 # %% [markdown]
 # The first conclusion needs its start: from B the loss rises even at 0.1. The second
 # holds from both starts, and says "can" with good reason. What neither says is that the

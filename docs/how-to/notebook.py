@@ -16,6 +16,8 @@
 # special there: installing, running a cell twice, stopping a cell, showing tables and
 # pictures, and keeping a recording when the machine goes away.
 #
+# Install: `pip install "hrcallbacks[tensorflow,zarr,plot]"`
+#
 # ## Install
 #
 # On Colab, Keras and TensorFlow are installed. Install the package in the first cell,

@@ -17,6 +17,8 @@
 # ([tensorflow#31173](https://github.com/tensorflow/tensorflow/issues/31173)). This page
 # shows what to write instead.
 #
+# Install: `pip install "hrcallbacks[tensorflow,tensorboard,plot]"`
+#
 # ```text
 # keras.callbacks.TensorBoard("logs", histogram_freq=1, write_grads=True)  # Keras 2
 # ```
