@@ -132,9 +132,9 @@ for start in "AB":
     slow, fast = (comparison.loc[f"start {start}, rate {rate}"] for rate in (0.1, 0.3))
     lowest, late = "lowest loss in ten epochs", "loss in epoch 100"
     print(
-        f"From start {start}, the lowest loss in ten epochs is "
-        f"{slow[lowest] / fast[lowest]:.1f} times lower at 0.3, "
-        f"the loss in epoch 100 {slow[late] / fast[late]:.1f} times."
+        f"Start {start}: at 0.3 the lowest loss in ten epochs is "
+        f"{slow[lowest] / fast[lowest]:.1f} times lower,\n"
+        f"         and that in epoch 100 {slow[late] / fast[late]:.1f} times lower."
     )
 
 # %% [markdown]

@@ -99,13 +99,15 @@ print(recording.diagnose())
 
 # %% [markdown]
 # The row of a dead unit is blank from the step in which it died. A linear scale would
-# leave the rows of live units with small gradients blank too. `decades=4` makes the
-# scale logarithmic over four powers of ten, so that only zeros have the colour of zero:
+# also leave rows with small gradients blank, though their units are alive. `decades=4`
+# makes the scale logarithmic over four powers of ten, so that only zeros have the
+# colour of zero. A live unit may have some of those too, in batches that do not
+# activate it:
 
 # %%
 # Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps, on
 # a logarithmic scale. Some rows have the colour of zero throughout, three from some
-# step on; all other rows are coloured.
+# step on; every other row has coloured stripes to the end.
 hr.plot.heatmap(recording, variables="hidden/bias", decades=4)
 plt.show()
 
