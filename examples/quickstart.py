@@ -68,10 +68,13 @@ animation
 #
 # | You use | What it shows | Here |
 # |---|---|---|
-# | `write_grads=True`, removed in TensorFlow 2 | gradients computed again, on validation data | [the gradients of training](explanation/which_gradient.ipynb) |
+# | `write_grads=True`, removed in TensorFlow 2 | gradients computed again, on validation data | the gradients of training: [coming from `write_grads`](how-to/write_grads.ipynb) |
 # | Keras' `TensorBoard` callback | weights, no gradients | `hr.TensorBoard` [adds the gradients](how-to/to_tensorboard.ipynb) beside them |
 # | W&B's old `WandbCallback(log_gradients=True)` | gradients computed again, after the epoch | the same step's; a [small class](how-to/sinks.ipynb) sends them to W&B |
 # | a `GradientTape` in a `train_step` of your own | whatever you write | [keep your `train_step`](how-to/custom_steps.ipynb), add the callback |
+#
+# [Other tools, side by side](explanation/comparison.ipynb) has the rest, with sources.
+# [A run can be looked at in a browser](how-to/report.ipynb), as one file.
 #
 # ## Check it yourself
 #
