@@ -73,7 +73,7 @@ animation
 # | W&B's old `WandbCallback(log_gradients=True)` | gradients computed again, after the epoch | the same step's; a [small class](how-to/sinks.ipynb) sends them to W&B |
 # | a `GradientTape` in a `train_step` of your own | whatever you write | [keep your `train_step`](how-to/custom_steps.ipynb), add the callback |
 #
-# [Other tools, side by side](explanation/comparison.ipynb) has the rest, with sources.
+# [Other tools, side by side](explanation/comparison.md) has the rest, with sources.
 # [A run can be looked at in a browser](how-to/report.ipynb), as one file.
 #
 # ## Check it yourself
