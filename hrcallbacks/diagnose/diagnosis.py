@@ -7,11 +7,27 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from hrcallbacks.diagnose.alike_rules import IdenticalUnits, SilentOutputs
+from hrcallbacks.diagnose.causes import fold
 from hrcallbacks.diagnose.findings import Finding, Findings
 from hrcallbacks.diagnose.gradient_rules import Exploding, Vanishing
 from hrcallbacks.diagnose.idle_rules import Frozen, SaturatedLayer, UntouchedRows
-from hrcallbacks.diagnose.outlier_rules import NotFinite, OneBatch
+from hrcallbacks.diagnose.outlier_rules import NotFinite, OneBatch, UndefinedLoss
+from hrcallbacks.diagnose.progress_rules import (
+    MetricStuck,
+    NegativeLoss,
+    NoProgress,
+    Overfits,
+    Regularization,
+)
 from hrcallbacks.diagnose.rules import CannotLook, Rule
+from hrcallbacks.diagnose.start_rules import InitialWeights, InputScale
+from hrcallbacks.diagnose.structure_rules import (
+    FrozenShare,
+    HiddenActivations,
+    OutputActivation,
+    OutputRange,
+)
 from hrcallbacks.diagnose.survey import Survey
 from hrcallbacks.diagnose.training_rules import LossRises, UpdateSize
 from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
@@ -19,21 +35,40 @@ from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
 if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
 
+# In the order of causes: see `hrcallbacks.diagnose.causes`.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         rule.name: rule
         for rule in (
-            NotFinite(),
+            # What the model is made of, and what it starts with.
+            OutputActivation(),
+            UndefinedLoss(),
+            InitialWeights(),
+            HiddenActivations(),
+            OutputRange(),
+            FrozenShare(),
+            Regularization(),
+            InputScale(),
+            # How training goes.
+            NegativeLoss(),
+            UpdateSize(),
             LossRises(),
             Exploding(),
-            Vanishing(),
+            NotFinite(),
+            OneBatch(),
+            # What that does to units and layers.
+            IdenticalUnits(),
+            SilentOutputs(),
             DeadUnits(),
             SaturatedUnits(),
+            Vanishing(),
             SaturatedLayer(),
             Frozen(),
-            UpdateSize(),
-            OneBatch(),
             UntouchedRows(),
+            # And what comes of it.
+            NoProgress(),
+            MetricStuck(),
+            Overfits(),
         )
     }
 )
@@ -82,6 +117,7 @@ class Watch:
             except CannotLook as why:
                 not_looked[rule.name] = str(why)
         about = _about(recording)
+        found = fold(found, self._rules)
         return Findings.of(found, looked=looked, not_looked=not_looked, about=about)
 
     def __repr__(self) -> str:
@@ -99,10 +135,11 @@ def diagnose(
         rules: None for all of `RULES`; the name of one, a `Rule`, or several of these.
 
     Returns:
-        A DataFrame with one row a finding, the most severe first. It prints as text,
-        and says which rules looked, and which could not and why. Columns: `rule`,
-        `severity` (`"severe"`, `"warning"`, `"note"`), `path`, `unit` (from 1), `step`
-        (the first), `evidence` and `advice`.
+        A DataFrame with one row a finding, the gravest cause first, and after it what
+        follows from it. It prints as text, a screen at most, and says which rules
+        looked, and which could not and why. Columns: `rule`, `severity` (`"severe"`,
+        `"warning"`, `"note"`), `path`, `unit` (from 1), `step` (the first), `evidence`,
+        `advice` and `cause` (the rule that found what this follows from, or None).
 
     Raises:
         ValueError: If the recording is empty, or there is no rule of such a name.

@@ -23,10 +23,16 @@ _COLUMNS = {
     "step": "Int64",
     "evidence": "object",
     "advice": "object",
+    "cause": "object",
 }
-# How many findings of a rule are shown in words; the table has all.
-_MOST_SHOWN = 6
+# A screen; the table has all.
+_MOST_LINES = 40
+# How many findings of a rule are shown in words, units of a layer, rules by name.
+_MOST_SHOWN = 4
 _MOST_UNITS = 12
+_MOST_NAMED = 8
+_MOST_REASONS = 4
+_ALL = "findings.to_frame() has all."
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Finding:
         path: Path of the variable; None for the run as a whole.
         unit: Number of the unit in its layer, from 1, as in the symbols `w^1_3`.
         step: The first step at which it was seen.
+        cause: Name of the rule that found what it follows from; None of a first cause.
     """
 
     rule: str
@@ -52,15 +59,17 @@ class Finding:
     path: str | None = None
     unit: int | None = None
     step: int | None = None
+    cause: str | None = None
 
 
 class Findings(pd.DataFrame):
     """The findings of a diagnosis: a DataFrame that prints as text.
 
-    One row a finding, the most severe first; columns `rule`, `severity` (`"severe"`,
-    `"warning"` or `"note"`), `path` (None: the whole run), `unit` (from 1; missing if
-    it is not about a single unit), `step` (the first), `evidence` (the numbers) and
-    `advice` (what to try). Any selection, such as `findings[findings.unit == 3]`, is an
+    One row a finding, the gravest cause first, and what follows from it after it;
+    columns `rule`, `severity` (`"severe"`, `"warning"` or `"note"`), `path` (None: the
+    whole run), `unit` (from 1; missing if it is not about a single unit), `step` (the
+    first), `evidence` (the numbers), `advice` (what to try) and `cause` (the rule that
+    found what this follows from; None of a first cause). The text is a screen at most. Any selection, such as `findings[findings.unit == 3]`, is an
     ordinary DataFrame; `to_frame()` is all of it as one.
 
     Attributes:
@@ -85,7 +94,7 @@ class Findings(pd.DataFrame):
         not_looked: Mapping[str, str],
         about: str,
     ) -> Self:
-        """A table of findings, sorted by severity; otherwise in the order given.
+        """A table of findings, in the order given: see `causes.fold`.
 
         Args:
             findings: The findings.
@@ -93,7 +102,7 @@ class Findings(pd.DataFrame):
             not_looked: Why the others could not, by name.
             about: What was looked at, in words.
         """
-        ranked = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+        ranked = list(findings)
         columns = {
             name: pd.array([getattr(f, name) for f in ranked], dtype=dtype)
             if dtype == "Int64"
@@ -115,15 +124,20 @@ class Findings(pd.DataFrame):
         return pd.DataFrame(self)
 
     def __repr__(self) -> str:
-        """The findings in words."""
+        """The causes in words, with what follows from each; a screen at most."""
+        tail = self._who_looked()
+        room = _MOST_LINES - _height(tail) - 3
         lines = [f"<Findings: {self._summary()}; {self.about}>"]
-        title = ""
-        for (severity, rule, advice), found in self._groups():
-            if title != (title := f"{severity}: {rule}"):
-                lines += ["", title]
-            lines += [_wrapped(line, "  ") for line in _described(found)]
-            lines += [_wrapped(f"Try {advice}", "  ")]
-        return visible("\n".join([*lines, "", *self._who_looked()]), keep="\n")
+        groups = [*self._groups()]
+        for number, group in enumerate(groups):
+            said = _told(group)
+            if number and _height([*lines, "", *said]) > room:
+                more = len(groups) - number
+                causes = "cause" if more == 1 else "causes"
+                lines += ["", f"... and {more} more {causes}: {_ALL}"]
+                break
+            lines += ["", *said]
+        return visible("\n".join([*lines, "", *tail]), keep="\n")
 
     __str__ = __repr__
 
@@ -133,37 +147,84 @@ class Findings(pd.DataFrame):
         if len(self):
             with pd.option_context("display.max_colwidth", None):
                 table = self.to_frame().to_html(index=False, na_rep="", escape=True)
-        notes = "".join(f"<p>{html.escape(line)}</p>" for line in self._who_looked())
+        notes = "".join(
+            f"<p>{html.escape(line)}</p>" for line in self._who_looked(names=True)
+        )
         title = f"{self._summary()}; {self.about}"
         return f"<p><b>Findings</b>: {html.escape(title)}</p>{table}{notes}"
 
     def _summary(self) -> str:
-        there = self["severity"].tolist()
+        there = [group["severity"].iloc[0] for group in self._groups()]
         counts = [(there.count(severity), severity) for severity in SEVERITIES]
         said = ", ".join(f"{count} {severity}" for count, severity in counts if count)
         if said:
             return said
         return "nothing found" if self.looked else "no rule could look"
 
-    def _groups(self) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
-        columns = [self[name] for name in ("severity", "rule", "advice")]
-        keys = [*zip(*columns, strict=True)]
+    def _groups(self) -> Iterator[pd.DataFrame]:
+        """The rows of each first cause, and of what follows from it."""
         rows = self.to_frame()
-        for key in dict.fromkeys(keys):
-            yield key, rows.loc[[k == key for k in keys]]
+        roots = [
+            cause if isinstance(cause, str) else rule
+            for rule, cause in zip(rows["rule"], rows["cause"], strict=True)
+        ]
+        for root in dict.fromkeys(roots):
+            yield rows.loc[[r == root for r in roots]]
 
-    def _who_looked(self) -> list[str]:
+    def _who_looked(self, *, names: bool = False) -> list[str]:
         lines = ["Units count from 1."] if len(self["unit"].dropna()) else []
-        lines.append(f"Looked: {', '.join(self.looked) or 'none'}.")
+        few = names or len(self.looked) <= _MOST_NAMED
+        looked = ", ".join(self.looked) if few else f"{len(self.looked)} rules"
+        lines.append(f"Looked: {looked or 'none'}.")
         if self.not_looked:
             lines.append("Could not look:")
             reasons: dict[str, list[str]] = {}
             for name, why in self.not_looked.items():
                 reasons.setdefault(why, []).append(name)
-            lines += [f"  {', '.join(names)}: {why}" for why, names in reasons.items()]
+            said = [f"  {', '.join(on)}: {why}" for why, on in reasons.items()]
+            shown = said if names else said[:_MOST_REASONS]
+            lines += shown
+            if len(said) > len(shown):
+                more = len(said) - len(shown)
+                lines.append(f"  ... and {more} more: findings.not_looked has all.")
         return [
             _wrapped(line.strip(), "  " if line[0] == " " else "") for line in lines
         ]
+
+
+def _height(lines: Iterable[str]) -> int:
+    return sum(1 + line.count("\n") for line in lines)
+
+
+def _told(group: pd.DataFrame) -> list[str]:
+    """A cause in words: what shows it, what to do, and what follows from it."""
+    own = group.loc[group["cause"].isna()]
+    rest = group.loc[group["cause"].notna()]
+    lines = [f"{own['severity'].iloc[0]}: {own['rule'].iloc[0]}"]
+    for advice in dict.fromkeys(own["advice"]):
+        found = own.loc[own["advice"] == advice]
+        lines += [_wrapped(line, "  ") for line in _described(found)]
+        lines += [_wrapped(f"Try {advice}", "  ")]
+    if len(rest):
+        lines.append("  From this follows:")
+    names = [*dict.fromkeys(rest["rule"])]
+    lines += [_consequence(rest.loc[rest["rule"] == n], n) for n in names[:_MOST_SHOWN]]
+    if len(names) > _MOST_SHOWN:
+        lines.append(f"    and {', '.join(names[_MOST_SHOWN:])}.")
+    return lines
+
+
+def _consequence(found: pd.DataFrame, name: str) -> str:
+    """What follows from a cause: two lines at most."""
+    first, *others = _described(found)
+    places = found["path"].dropna().nunique()
+    said = f"{name}: {first}"
+    if others and places > 1:
+        said = f"{name} in {places} layers, as {first}"
+    width = 2 * _WIDTH - 20
+    if len(said) > width:
+        said = f"{said[:width].rpartition(' ')[0].rstrip(',;:')} ..."
+    return _wrapped(said, "    ")
 
 
 def _described(found: pd.DataFrame) -> list[str]:
@@ -178,7 +239,7 @@ def _described(found: pd.DataFrame) -> list[str]:
     more = len(lines) - _MOST_SHOWN
     if more > 0:
         lines = lines[:_MOST_SHOWN]
-        lines.append(f"... and {more} more: findings.to_frame() has all.")
+        lines.append(f"... and {more} more: {_ALL}")
     return lines
 
 

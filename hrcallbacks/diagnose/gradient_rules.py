@@ -32,6 +32,12 @@ class Vanishing(Rule):
     """
 
     name: ClassVar[str] = "vanishing"
+    explains: ClassVar[tuple[str, ...]] = (
+        "no_progress",
+        "saturated_layer",
+        "frozen",
+        "metric_stuck",
+    )
     ratio: float = 1e-4
     severe_ratio: float = 1e-6
     share: float = 0.5
@@ -45,8 +51,9 @@ class Vanishing(Rule):
             if small.sum() < self.share * np.isfinite(ratios).sum() or not small.any():
                 return
             typical = np.median(ratios[small])
+            severity = "severe" if typical < self.severe_ratio else "warning"
             yield self.found(
-                "severe" if typical < self.severe_ratio else "warning",
+                "note" if survey.learns else severity,
                 f"its gradient (rms per element) is {typical:.1e} of that of {later}, "
                 f"the largest behind it, in {small.sum():,} of {len(ratios):,} records",
                 "ReLU-like activations with He initialization in place of sigmoid or "
@@ -74,6 +81,14 @@ class Exploding(Rule):
     """
 
     name: ClassVar[str] = "exploding"
+    explains: ClassVar[tuple[str, ...]] = (
+        "nan",
+        "dead_units",
+        "saturated_units",
+        "frozen",
+        "no_progress",
+        "one_batch",
+    )
     factor: float = 100.0
     ratio: float = 1e4
     share: float = 0.5

@@ -35,6 +35,7 @@ class Frozen(Rule):
     """
 
     name: ClassVar[str] = "frozen"
+    explains: ClassVar[tuple[str, ...]] = ("no_progress", "metric_stuck")
     min_records: int = 5
     min_epochs: int = 2
     most_records: int = 100
@@ -139,6 +140,7 @@ class SaturatedLayer(Rule):
     """
 
     name: ClassVar[str] = "saturated_layer"
+    explains: ClassVar[tuple[str, ...]] = ("no_progress", "metric_stuck")
     factor: float = 1000.0
     min_records: int = 8
 

@@ -28,6 +28,15 @@ class NotFinite(Rule):
     """
 
     name: ClassVar[str] = "nan"
+    explains: ClassVar[tuple[str, ...]] = (
+        "dead_units",
+        "frozen",
+        "no_progress",
+        "metric_stuck",
+        "saturated_units",
+        "exploding",
+        "vanishing",
+    )
 
     def look(self, survey: Survey) -> Iterator[Finding]:
         """Looks for what the class describes."""
@@ -36,7 +45,8 @@ class NotFinite(Rule):
             "weights": _bad(survey, "weights"),
         }
         loss = survey.losses
-        if not any(bad.values()) and np.isnan(loss).all():
+        unknown = np.isnan(loss).all() and not survey.loss_is_nan
+        if not any(bad.values()) and unknown:
             raise CannotLook(
                 "neither raw tensors, nor 'nonfinite', nor norms, nor the loss were "
                 f"recorded; {survey.there_are}"
@@ -44,7 +54,7 @@ class NotFinite(Rule):
         for quantity, rows in bad.items():
             yield from self._of(survey, quantity, rows)
         wrong = ~np.isfinite(loss)
-        if wrong.any() and not np.isnan(loss).all():
+        if wrong.any() and not unknown:
             first = int(np.argmax(wrong))
             yield self._found(survey, f"the loss is {loss[first]}", wrong, first, None)
 
@@ -76,7 +86,7 @@ class NotFinite(Rule):
     ) -> Finding:
         skipped = _is_scaled(survey.recording.attributes.get("optimizer"))
         harmless = skipped and not bad[-1]
-        advice = (
+        advice = _advice(survey, first) or (
             "a lower learning rate and clipnorm=1.0; and see whether the data hold "
             "NaN, and whether a logarithm, root or quotient is taken of what may be 0."
         )
@@ -87,6 +97,49 @@ class NotFinite(Rule):
             + (". The optimizer scales the loss and skips such steps" * harmless),
             "nothing, as long as such steps are few." if harmless else advice,
             path=path,
+            step=survey.steps[first],
+        )
+
+
+@dataclass(frozen=True)
+class UndefinedLoss(Rule):
+    """A loss of your own that is NaN or infinite at once, of weights that are finite.
+
+    Keras' losses keep their logarithms away from 0. One written by hand seldom does:
+    a softmax underflows to 0, an output without activation is below it.
+
+    Args:
+        records: Within how many of the first records.
+    """
+
+    name: ClassVar[str] = "undefined_loss"
+    explains: ClassVar[tuple[str, ...]] = (
+        *("nan", "dead_units", "frozen", "no_progress", "metric_stuck", "exploding"),
+        *("saturated_units", "vanishing", "update_size", "loss_rises"),
+    )
+    records: int = 3
+
+    def look(self, survey: Survey) -> Iterator[Finding]:
+        """Looks for what the class describes."""
+        losses = survey.need_structure().losses
+        if len(losses) != 1 or not losses[0].own:
+            return
+        loss = survey.losses[: self.records]
+        if np.isfinite(loss).all() or (np.isnan(loss).all() and not survey.loss_is_nan):
+            return
+        first = int(np.argmax(~np.isfinite(loss)))
+        start = [
+            w for p in survey.recording.paths if (w := survey.initial(p)) is not None
+        ]
+        if not all(np.isfinite(w).all() for w in start):
+            return
+        yield self.found(
+            "severe",
+            f"your own loss, {losses[0].name}, is {loss[first]} at "
+            f"{survey.when(first)}: a logarithm, root or quotient in it is likely to "
+            "meet 0 or less",
+            "Keras' own loss with from_logits=True and no activation at the output; or "
+            "keras.ops.log(keras.ops.maximum(p, 1e-7)), and a mean over the batch.",
             step=survey.steps[first],
         )
 
@@ -143,12 +196,20 @@ class OneBatch(Rule):
         said: str,
     ) -> Finding:
         batch = int(survey.recording.index["batch"].iloc[record])
-        times = total[record] / self._around(total, record).max()
+        with np.errstate(divide="ignore"):
+            times = total[record] / self._around(total, record).max()
+        said = (
+            f"; the {2 * self.neighbours} records around it have none{said}"
+            if (times == np.inf)
+            else (
+                f", {times:,.0f} times the largest of the {2 * self.neighbours} records "
+                f"around it{said}"
+            )
+        )
         return self.found(
             severity,
             f"batch {batch:,}: the norm of all gradients is {total[record]:.3g} at "
-            f"{survey.when(record)}, {times:,.0f} times the largest of the "
-            f"{2 * self.neighbours} records around it{said}",
+            f"{survey.when(record)}{said}",
             "clipnorm=1.0, a robust loss (Huber), shuffling, larger batches; and see "
             "whether that batch has outliers or wrong labels.",
             step=survey.steps[record],
@@ -167,6 +228,16 @@ class OneBatch(Rule):
         width = self.neighbours
         after = total[number + 1 : number + 1 + width]
         return np.concatenate([total[number - width : number], after])
+
+
+def _advice(survey: Survey, first: int) -> str | None:
+    """What to do about a loss that is not finite before any weights are to blame."""
+    if first > 0:
+        return None
+    return (
+        "to see whether inputs or targets hold NaN or infinity "
+        "(numpy.isfinite(x).all()), then whether the first outputs overflow."
+    )
 
 
 def _bad(survey: Survey, quantity: QuantityName) -> dict[str, npt.NDArray[np.bool_]]:

@@ -43,6 +43,10 @@ class Rule(abc.ABC):
     """
 
     name: ClassVar[str] = ""
+    # Names of the rules whose findings may follow from what this one finds.
+    explains: ClassVar[tuple[str, ...]] = ()
+    # Whether even a note of it is a likely cause, once such a consequence is there.
+    suspect: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Checks the thresholds."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hrcallbacks.diagnose.progress import Progress, chance_of, progress_of
+from hrcallbacks.diagnose.structure import Structure
 from hrcallbacks.diagnose.tracks import Track
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Survey:
         steps: Step of each record, int array of shape `(records,)`.
         epochs: Epoch of each record, int array of shape `(records,)`.
         shapes: Shape of each trainable variable of the model, by path.
+        structure: The model's layers and loss; None in older recordings.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -69,6 +72,103 @@ class Survey:
         self.shapes: dict[str, tuple[int, ...]] = {p: tuple(s) for p, s in variables}
         self._flags = recording.has_gradient
         self._known: dict[tuple[QuantityName, str], dict[str, np.ndarray]] = {}
+        self._progress: tuple[Progress | None] | None = None
+        model = recording.attributes.get("model")
+        self.structure: Structure | None = Structure(model) if model else None
+
+    def need_structure(self) -> Structure:
+        """The model's structure.
+
+        Raises:
+            CannotLook: If it was not recorded.
+        """
+        if self.structure is None:
+            raise CannotLook("the model's layers and loss were not recorded")
+        return self.structure
+
+    @property
+    def progress(self) -> Progress | None:
+        """How the loss went; None if it is not known."""
+        if self._progress is None:
+            self._progress = (progress_of(self),)
+        return self._progress[0]
+
+    @property
+    def chance(self) -> float | None:
+        """Loss of a model that knows nothing; None if that is not known."""
+        return chance_of(self)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the run is known to learn."""
+        return self.progress is not None and self.progress.learns
+
+    @property
+    def no_loss(self) -> str:
+        """Why nothing can be said of the loss: it is unknown, or NaN."""
+        if self.loss_is_nan:
+            return "the loss is NaN in every record"
+        return "the loss was not recorded"
+
+    @property
+    def loss_is_nan(self) -> bool:
+        """Whether the loss is NaN from the first record on, and not just unknown.
+
+        A training step that names no loss leaves NaN too; then gradients are finite.
+        """
+        if not np.isnan(self.losses).all():
+            return False
+        structure, index = self.structure, self.recording.index
+        known = ("step", "epoch", "batch", "call", "loss")
+        others = [n for n in index if n not in known and "learning_rate" not in str(n)]
+        if structure and structure.losses and others:
+            return True  # Keras' own step, which names its loss beside the metrics.
+        norms = self.numbers("gradients", "norm")
+        for path in self.recording.paths:
+            if path in norms:
+                first = norms[path][:1]
+            elif path in (arrays := self.recording.arrays("gradients")):
+                first = np.asarray(arrays[path][:1])
+            else:
+                continue
+            if self.has_gradient(path)[0] and np.isnan(first).any():
+                return True
+        return False
+
+    @property
+    def accuracy(self) -> np.ndarray | None:
+        """Accuracy at the end of each epoch; None if there is none in the index."""
+        index = self.recording.index
+        names = [
+            n for n in index if "accuracy" in str(n) and not str(n).startswith("val_")
+        ]
+        if not names or self.structure is None:
+            return None
+        column = index[names[0]].to_numpy(float)
+        ends = np.flatnonzero(np.append(np.diff(self.epochs) != 0, True))
+        found = column[ends][np.isfinite(column[ends])]
+        return found if len(found) else None
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return int(self.recording.index["batch"].to_numpy().max())
+
+    def initial(self, path: str) -> np.ndarray | None:
+        """A variable's weights before the first step; None if they are not known."""
+        start = self.recording.fits[0].weights if self.recording.fits else None
+        return None if start is None else start.get(path)
+
+    def weight_norms(self, path: str) -> np.ndarray | None:
+        """Norms of the weights with which each record's loss came; None if unknown."""
+        recorded = self.numbers("weights", "norm").get(path)
+        track = None if recorded is not None else self.track("weights", path)
+        norms = track.norms if track else recorded
+        if norms is None or self.recording.attributes.get("weights_at") == "before":
+            return norms
+        before = self.initial(path)
+        start = norms[:1] if before is None else [np.linalg.norm(before)]
+        return np.concatenate([start, norms[:-1]])
 
     def __len__(self) -> int:
         """Number of records."""

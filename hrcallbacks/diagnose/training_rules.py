@@ -25,6 +25,9 @@ class _Rise(NamedTuple):
     high: int
 
 
+_LOWER = "a learning rate ten times lower, or a warm-up."
+
+
 @dataclass(frozen=True)
 class LossRises(Rule):
     """A loss that rises from a low point by more than noise: the rate may be too high.
@@ -46,6 +49,11 @@ class LossRises(Rule):
     """
 
     name: ClassVar[str] = "loss_rises"
+    explains: ClassVar[tuple[str, ...]] = (
+        *("exploding", "nan", "dead_units", "saturated_units", "frozen"),
+        *("no_progress", "one_batch", "metric_stuck", "silent_outputs"),
+        *("saturated_layer", "vanishing"),
+    )
     rise: float = 0.5
     undone_share: float = 0.05
     noise: float = 4.0
@@ -56,7 +64,7 @@ class LossRises(Rule):
         """Looks for what the class describes."""
         losses = survey.losses
         if np.isnan(losses).all():
-            raise CannotLook("the loss was not recorded")
+            raise CannotLook(survey.no_loss)
         survey.need(self.min_records)
         noisy = bool(survey.recording.index["batch"].max() > 1)
         for records in survey.fits:
@@ -79,11 +87,22 @@ class LossRises(Rule):
         below, smooth, above = (
             windows.quantile(share).to_numpy()[width - 1 :] for share in (0.1, 0.5, 0.9)
         )
+        begin = numbers[0]
         numbers = numbers[width - 1 :]
         rest = losses[numbers] - smooth
         deviation = 1.4826 * np.median(np.abs(rest - np.median(rest)))
         rises = self._rises(smooth, self.noise * deviation)
         rises = [r for r in rises if width == 1 or below[r.high] > above[r.low]]
+        if not rises and _diverges(losses[begin:], float(below[-1])):
+            # All in the first window: there is no low point to rise from.
+            yield self.found(
+                "severe",
+                f"the loss goes from {losses[begin]:.3g} at the first record to "
+                f"{smooth[-1]:.3g} at the last (median)",
+                "a learning rate ten times lower; clipnorm=1.0.",
+                step=survey.steps[begin],
+            )
+            return
         if not rises or (short and not _multiplied(smooth)):
             return
         low, high = rises[0]
@@ -131,14 +150,25 @@ class UpdateSize(Rule):
     Args:
         large: Updates are too large above this ratio.
         severe_large: Above this one it is severe.
+        early: In the first ten steps, above this ratio, if the loss then multiplies,
+            or nothing is learnt.
         small: Updates are too small below this ratio. Float32 rounds to 6e-8.
+        whole: So they are if all together move no weights by more than this ratio, and
+            nothing is learnt.
         min_records: How many records with an update it needs.
     """
 
     name: ClassVar[str] = "update_size"
+    explains: ClassVar[tuple[str, ...]] = (
+        *("loss_rises", "exploding", "nan", "dead_units", "saturated_units", "frozen"),
+        *("no_progress", "one_batch", "metric_stuck", "silent_outputs"),
+        *("saturated_layer", "vanishing"),
+    )
     large: float = 0.2
     severe_large: float = 1.0
+    early: float = 0.05
     small: float = 1e-6
+    whole: float = 0.01
     min_records: int = 4
 
     def look(self, survey: Survey) -> Iterator[Finding]:
@@ -153,10 +183,66 @@ class UpdateSize(Rule):
                 + survey.there_are
             )
         survey.need(self.min_records)
+        found = False
         for path, ratio in ratios.items():
             known = np.isfinite(ratio) & (ratio > 0)
             if known.sum() >= self.min_records:
-                yield from self._of(survey, path, ratio, known)
+                for finding in self._of(survey, path, ratio, known):
+                    found = True
+                    yield finding
+        if not found:
+            yield from self._early(survey, ratios)
+            yield from self._altogether(survey, ratios)
+
+    def _early(
+        self, survey: Survey, ratios: dict[str, np.ndarray]
+    ) -> Iterator[Finding]:
+        """Steps that were too large at the start, and spoilt the run."""
+        with np.errstate(all="ignore"):
+            starts = {p: r[1:11][np.isfinite(r[1:11])] for p, r in ratios.items()}
+        first = {p: float(np.median(r)) for p, r in starts.items() if len(r) > 2}
+        if not first or survey.steps[0] > 1 or survey.batches == 1:
+            return
+        worst = max(first, key=lambda p: first[p])
+        loss = survey.losses[:21]
+        if not np.isfinite(loss[0]):
+            return
+        jumps = bool(np.nanmax(loss) > 3 * abs(loss[0]))
+        stuck = survey.progress is not None and not survey.learns
+        if first[worst] <= self.early or not (jumps or stuck):
+            return
+        seen = (
+            f"the loss jumps from {loss[0]:.3g} to {np.nanmax(loss):.3g}"
+            if jumps
+            else "nothing is learnt after"
+        )
+        yield self.found(
+            "warning",
+            f"in the first ten steps each changes these weights by {first[worst]:.2g} "
+            f"times their norm (median), over {self.early:g}; 0.001 is usual; {seen}",
+            _LOWER,
+            path=worst,
+            step=survey.steps[0],
+        )
+
+    def _altogether(
+        self, survey: Survey, ratios: dict[str, np.ndarray]
+    ) -> Iterator[Finding]:
+        """Steps so small that all of them together change nothing."""
+        if survey.progress is None or survey.learns or survey.misses_steps:
+            return
+        if survey.progress.steps < 29:
+            return
+        moved = [float(np.nansum(r[np.isfinite(r)])) for r in ratios.values()]
+        if not 0 < max(moved) < self.whole:
+            return
+        yield self.found(
+            "warning",
+            f"all {survey.progress.steps + 1:,} steps together change no kernel by "
+            f"more than {max(moved):.2g} of its norm",
+            "a learning rate ten to a thousand times higher.",
+            step=survey.steps[0],
+        )
 
     def _of(
         self, survey: Survey, path: str, ratio: np.ndarray, known: npt.NDArray[np.bool_]
@@ -167,16 +253,22 @@ class UpdateSize(Rule):
             return
         beyond = ratio > self.large if large else ratio < self.small
         limit = f"over {self.large:g}" if large else f"under {self.small:g}"
+        severity = "severe" if typical > self.severe_large else "warning"
         yield self.found(
-            "severe" if typical > self.severe_large else "warning",
+            "note" if not large and survey.learns else severity,
             f"a step changes these weights by {typical:.2g} times their norm (median "
             f"of {known.sum():,} steps), {limit}; 0.001 is usual",
-            "a lower learning rate, a warm-up, or larger initial weights."
+            _LOWER
             if large
             else "a higher learning rate, or an optimizer that adapts it (Adam).",
             path=path,
             step=survey.steps[np.argmax(known & beyond)],
         )
+
+
+def _diverges(loss: np.ndarray, end: float) -> bool:
+    """Whether nine in ten of the last losses lie ten times above each of the first."""
+    return bool(end > 10 * np.abs(loss[:2]).max() > 0)
 
 
 def _multiplied(loss: np.ndarray) -> bool:

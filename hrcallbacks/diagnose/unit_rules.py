@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -59,14 +59,22 @@ class DeadUnits(Rule):
             batch may lack what a unit responds to.
         most_records: How many records are enough even so.
         times: How many times as long as ever before the unit must be silent.
-        warning_share: From which share of a layer's units on it is a warning; fewer
-            are a note, for they are seen in networks that learn well.
-        severe_share: From which share on it is severe.
+        warning_share: From which share of a layer's units on it is a warning, in a run
+            that does not learn; some are a note, for they are seen in runs that do.
+        severe_share: From which share of all the model's units on it is severe; a
+            whole layer always is.
         zero_share: With only `"zero_fraction"`: from which share of zeros on, in each
             record, in all that leads into a layer and out of it.
     """
 
     name: ClassVar[str] = "dead_units"
+    explains: ClassVar[tuple[str, ...]] = (
+        "frozen",
+        "vanishing",
+        "no_progress",
+        "metric_stuck",
+        "saturated_units",
+    )
     min_records: int = 5
     min_epochs: int = 2
     most_records: int = 100
@@ -89,8 +97,7 @@ class DeadUnits(Rule):
                 "neither raw gradients nor their 'zero_fraction' were recorded of a "
                 f"kernel and of one that it leads into; {survey.there_are}"
             )
-        for layer in raw:
-            yield from self._of_layer(survey, layer)
+        yield from _weighed(self, survey, [self._of_layer(survey, n) for n in raw], raw)
         for layer in coarse:
             yield from self._coarse(survey, layer)
 
@@ -110,14 +117,12 @@ class DeadUnits(Rule):
             activity = activity.or_(moved) if moved else activity
             for unit in np.flatnonzero(self._silent(activity, counts, patience)):
                 dead.setdefault(int(unit), (path, activity))
-        share = len(dead) / layer.count
-        severity = _severity(self, share, sure)
         for unit, (path, activity) in sorted(dead.items()):
             last = int(activity.last[unit])
             number = counts[-1] - counts[last + 1]
             where = self._where(survey, layer, path)
             yield self.found(
-                severity,
+                "note",
                 (
                     f"never alive: {where} all {number:,} records"
                     if last < 0
@@ -180,11 +185,19 @@ class SaturatedUnits(Rule):
             batch may lack what a unit responds to.
         most_records: How many records are enough even so.
         times: How many times as long as ever before the gradient must be zero.
-        warning_share: From which share of a layer's units on it is a warning.
-        severe_share: From which share on it is severe.
+        warning_share: From which share of a layer's units on it is a warning, in a run
+            that does not learn.
+        severe_share: From which share of all the model's units on it is severe.
     """
 
     name: ClassVar[str] = "saturated_units"
+    explains: ClassVar[tuple[str, ...]] = (
+        "frozen",
+        "vanishing",
+        "no_progress",
+        "metric_stuck",
+        "saturated_layer",
+    )
     min_records: int = 5
     min_epochs: int = 2
     most_records: int = 100
@@ -203,8 +216,7 @@ class SaturatedUnits(Rule):
                 "no raw gradients were recorded of a kernel and of one that it leads "
                 f"into; {survey.there_are}"
             )
-        for layer in raw:
-            yield from self._of_layer(survey, layer)
+        yield from _weighed(self, survey, [self._of_layer(survey, n) for n in raw], raw)
 
     def _of_layer(self, survey: Survey, layer: Layer) -> Iterator[Finding]:
         alive = incoming(survey, layer)
@@ -216,11 +228,9 @@ class SaturatedUnits(Rule):
         last_out = np.min([a.last for a in outgoing], axis=0)
         lately = counts[-1] - counts[last_out + 1] <= since // 2
         units = np.flatnonzero(silent & lately)
-        share = len(units) / layer.count
-        severity = _severity(self, share, not survey.misses_steps)
         for unit in units:
             yield self.found(
-                severity,
+                "note",
                 "a constant output: all incoming gradients are exactly 0 in each "
                 f"record since, the outgoing ({layer.outgoing[0].path}) are not"
                 + (_UNSEEN if survey.misses_steps else ""),
@@ -232,7 +242,30 @@ class SaturatedUnits(Rule):
             )
 
 
-def _severity(rule: DeadUnits | SaturatedUnits, share: float, sure: bool) -> Severity:
-    if share >= rule.severe_share and sure:
-        return "severe"
-    return "warning" if share >= rule.warning_share else "note"
+def _weighed(
+    rule: DeadUnits | SaturatedUnits,
+    survey: Survey,
+    found: Sequence[Iterable[Finding]],
+    among: Sequence[Layer],
+) -> Iterator[Finding]:
+    """The findings of each layer, as grave as they are for the model.
+
+    A layer without a living unit lets nothing through, and a model of which most units
+    are dead has lost most of itself. Else some dead units are usual in runs that learn.
+    """
+    by_layer = [[*one] for one in found]
+    dead = sum(map(len, by_layer))
+    share = dead / max(sum(layer.count for layer in among), 1)
+    for layer, findings in zip(among, by_layer, strict=True):
+        whole = len(findings) == layer.count > 1
+        mine = len(findings) / layer.count
+        if (whole or share >= rule.severe_share) and not survey.misses_steps:
+            severity: Severity = "severe"
+        elif share >= rule.severe_share or (
+            mine >= rule.warning_share and not survey.learns
+        ):
+            severity = "warning"
+        else:
+            severity = "note"
+        for finding in findings:
+            yield replace(finding, severity=severity)

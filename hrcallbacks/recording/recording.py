@@ -54,7 +54,7 @@ class Recording:
             finished with its recording intact; `fault`, what stopped the recording, if
             anything did; `record_freq`; `weights_at`; `variables`, path and shape of
             each trainable variable of the model; `optimizer`, class and config of the
-            latest fit's; `backend`; `versions`.
+            latest fit's; `model`; `backend`; `versions`.
         fits: What a replay of each fit starts from.
     """
 
@@ -121,6 +121,17 @@ class Recording:
         if (quantity, reduction) in self._arrays:
             return self._arrays[quantity, reduction]
         return none_of(said(quantity, reduction), self.recorded)
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """What the model was like, as JSON: its layers, its loss, its metrics.
+
+        None in recordings of earlier versions. `layers` is a list of dicts with `path`,
+        `class`, `units`, `activation`, `initializers`, `regularizers`, `trainable`,
+        `parameters` and the paths of its `variables`; `connections` has pairs of layer
+        paths, or is None of a subclassed model; `loss` has `name`, `options` and `own`.
+        """
+        return self.attributes.get("model")
 
     @property
     def recorded(self) -> str:

@@ -7,6 +7,7 @@ from hrcallbacks.capture.probe import Probe
 from hrcallbacks.quantities.plan import Plan
 from hrcallbacks.quantities.quantity import Quantity
 from hrcallbacks.session.model_fit import ModelFit
+from hrcallbacks.session.model_summary import summarize_model
 from hrcallbacks.session.settings import Settings
 from hrcallbacks.session.start import describe
 from hrcallbacks.storage.store import Store
@@ -118,6 +119,7 @@ class Probes:
         attributes = {
             "variables": self.plan.variables(earlier),
             "optimizer": describe(optimizer),
+            "model": summarize_model(model),
             **self.plan.describe(),
             **self._settings.describe(),
         }

@@ -36,7 +36,10 @@ def test_the_published_runs_trained_again(recorded, rate):
 def test_the_published_tables_themselves(rate):
     found = published(rate).diagnose()
     assert set(found["rule"]) <= {"dead_units", "loss_rises"}
-    assert list(found.not_looked) == ["one_batch", "untouched_rows"]
+    # The tables do not tell what the model was like.
+    structure = {n for n, why in found.not_looked.items() if "layers" in why}
+    assert {"output_activation", "hidden_activation", "input_scale"} <= structure
+    assert {"one_batch", "untouched_rows"} <= set(found.not_looked)
 
 
 @pytest.fixture(scope="session", params=HEALTHY)
@@ -96,7 +99,8 @@ def test_nor_does_one_from_reductions_alone(healthy):
     )
     found = reduced.diagnose()
     assert found.empty, found
-    assert set(found.not_looked) == {"saturated_units", "untouched_rows", "update_size"}
+    blind = {"saturated_units", "untouched_rows", "update_size", "identical_units"}
+    assert blind <= set(found.not_looked)
 
 
 def test_a_run_that_diverges_is_called_sick(line):
@@ -195,16 +199,16 @@ def test_an_unfinished_recording_is_diagnosed_during_fit(tiny, line):
 
 def test_one_record_tells_what_it_can():
     found = so_far(network(), 1).diagnose()
-    assert found.looked == ["nan"]
+    assert found.looked == ["negative_loss", "nan"]
     assert found.not_looked["dead_units"] == "it needs 5 records, and there are 1"
 
 
 def test_without_gradients_it_says_what_there_is():
     weights = {path: np.cumsum(g, axis=0) for path, g in network().items()}
     found = recording_of(weights=weights).diagnose()
-    assert {"nan", "loss_rises", "update_size"} == set(found.looked)
-    for rule, why in found.not_looked.items():
-        assert "weights 'raw'" in why or rule in ("one_batch", "untouched_rows"), why
+    assert {"nan", "loss_rises", "update_size"} <= set(found.looked)
+    for rule in ("exploding", "vanishing", "dead_units", "frozen", "identical_units"):
+        assert "weights 'raw'" in found.not_looked[rule]
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,7 @@ def test_an_empty_recording_is_refused():
 @pytest.mark.parametrize(
     ("rules", "error", "text"),
     [
-        ("dead", ValueError, r"no rule 'dead'. There are: \['nan', 'loss_rises'"),
+        ("dead", ValueError, r"no rule 'dead'. There are: \['output_activation'"),
         (["nan", "x"], ValueError, "no rule 'x'"),
         ([], ValueError, "has no rule. There are"),
         (DeadUnits, TypeError, r"class DeadUnits.*DeadUnits\(\)"),

@@ -16,15 +16,15 @@ def finding(rule="a", severity="note", evidence="seen", **where):
     return Finding(rule, severity, evidence, "this.", **where)
 
 
-def test_it_is_a_table_the_gravest_first():
+def test_it_is_a_table_in_the_order_given():
     table = findings(
-        finding(severity="note"),
         finding(severity="severe", path="x/kernel", unit=3, step=7),
-        finding(severity="warning"),
+        finding("b", severity="warning", cause="a"),
+        finding("c", severity="note"),
     )
     assert isinstance(table, pd.DataFrame)
     assert list(table) == [
-        *("rule", "severity", "path", "unit", "step", "evidence", "advice")
+        *("rule", "severity", "path", "unit", "step", "evidence", "advice", "cause")
     ]
     assert table["severity"].tolist() == ["severe", "warning", "note"]
     assert (table["unit"][0], table["step"][0]) == (3, 7)
@@ -71,14 +71,46 @@ def test_many_findings_are_cut_short_in_words_alone():
     table = findings(*many, *(finding(unit=n, path="x") for n in range(99)))
     assert len(table) == 149
     assert len(repr(table).splitlines()) < 20
-    assert "and 45 more: findings.to_frame() has all" in repr(table)
+    assert "and 47 more: findings.to_frame() has all" in repr(table)
+
+
+def test_what_follows_is_told_under_its_cause():
+    text = repr(
+        findings(
+            finding("rate", "severe", "too high"),
+            finding("nan", "severe", "all NaN", cause="rate"),
+            *(
+                finding("dead", evidence=f"{n}", path=f"x{n}", unit=n, cause="rate")
+                for n in range(1, 9)
+            ),
+            finding("other", "note", "else"),
+        )
+    )
+    assert text.startswith("<Findings: 1 severe, 1 note; 9 records")
+    assert "From this follows:\n    nan: All NaN.\n    dead in 8 layers, as x1" in text
+    assert text.count("Try this.") == 2  # What follows needs no advice of its own.
+
+
+def test_however_much_was_found_it_is_a_screen():
+    many = [
+        finding(f"rule_{n}", "severe", "seen " * 60, path=f"layer_{k}/kernel")
+        for n in range(20)
+        for k in range(30)
+    ]
+    why = {f"blind_{n}": f"it lacks {'much ' * 40}{n}" for n in range(20)}
+    text = repr(findings(*many, not_looked=why, looked=[r.rule for r in many]))
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 88
+    assert "more causes: findings.to_frame() has all" in text
 
 
 def test_a_notebook_sees_the_table_whole():
     page = published(0.3).diagnose()._repr_html_()
     assert "<table" in page
     assert "are exactly 0 in all 10 records" in page  # Not cut off.
-    assert "Looked: nan" in page
+    assert "Looked: " in page
+    assert ", nan," in page
 
 
 @pytest.mark.filterwarnings("error")

@@ -16,12 +16,16 @@ def deep(factor, records=10, layers=6, **options):
 
 
 def test_vanishing_gradients_by_layer():
-    found = deep(0.04).diagnose("vanishing")
+    found = deep(0.04, loss=np.ones(10)).diagnose("vanishing")
     # 0.04^3 is 6.4e-5, 0.04^5 is 1e-7.
     assert sorted(found["path"]) == [f"dense_{n}/kernel" for n in (1, 2, 3)]
     severe = found[found["severity"] == "severe"]
     assert severe["path"].tolist() == ["dense_1/kernel"]
     assert "1.0e-07 of that of dense_6/kernel" in severe["evidence"].iloc[0]
+
+
+def test_vanishing_in_a_run_that_learns_is_a_note():
+    assert set(deep(0.04).diagnose("vanishing")["severity"]) == {"note"}
 
 
 @pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])

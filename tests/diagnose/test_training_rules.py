@@ -105,10 +105,37 @@ def test_updates_too_large(step, severity, word):
 
 def test_updates_too_small():
     weights = 1 + 3e-7 * np.arange(20)[:, None, None] * np.ones((20, 4, 4))
-    found = recording_of(weights={"a/kernel": weights}).diagnose("update_size")
+    stuck = recording_of(weights={"a/kernel": weights}, loss=np.ones(20))
+    found = stuck.diagnose("update_size")
     assert found["severity"].tolist() == ["warning"]
     assert "under 1e-06" in found["evidence"][0]
     assert "higher learning rate" in found["advice"][0]
+
+
+def test_small_updates_that_learn_are_a_note():
+    weights = 1 + 3e-7 * np.arange(20)[:, None, None] * np.ones((20, 4, 4))
+    found = recording_of(weights={"a/kernel": weights}).diagnose("update_size")
+    assert found["severity"].tolist() == ["note"]
+
+
+def test_a_run_that_diverges_in_its_first_window_is_severe():
+    # A median over 10 records starts where the loss is high already.
+    loss = [1.0, 1.5, *np.full(40, 60.0)]
+    severity, step, evidence = rise(loss, batches=7)
+    assert (severity, step) == ("severe", 1)
+    assert "from 1 at the first record to 60" in evidence
+    assert rise([1.0, 1.5, *np.full(40, 5.0)], batches=7) is None
+
+
+def test_first_steps_too_large_for_a_run_that_then_stands_still():
+    signs = np.where(np.arange(60) % 2, 1.0, -1.0)[:, None, None]
+    size = np.where(np.arange(60) < 12, 0.1, 1e-5)[:, None, None]
+    weights = {"a/kernel": np.ones((60, 4, 4)) + size / 2 * signs}
+    jump = np.concatenate([[1.0, 9.0], np.full(58, 2.0)])
+    found = recording_of(weights=weights, loss=jump, batches=10).diagnose("update_size")
+    assert "the loss jumps from 1 to 9" in found["evidence"][0]
+    learns = recording_of(weights=weights, batches=10).diagnose("update_size")
+    assert learns.empty
 
 
 def test_recorded_ratios_will_do_and_thresholds_can_be_set():

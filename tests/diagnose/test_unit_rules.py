@@ -91,18 +91,22 @@ def test_nan_is_not_zero():
     assert dead(recording_of(gradients)) == []
 
 
-def test_severity_is_by_share_of_the_layer():
-    def severity(count):
-        gradients = network(units=10)
-        for unit in range(count):
-            silence(gradients, unit, slice(3, None))
-        found = recording_of(gradients).diagnose("dead_units")
-        assert len(found) == count
-        return set(found["severity"])
-
-    assert severity(1) == {"note"}
-    assert severity(3) == {"warning"}
-    assert severity(5) == {"severe"}
+@pytest.mark.parametrize(
+    ("count", "learns", "stuck"),
+    [
+        (1, "note", "note"),
+        (3, "note", "warning"),
+        (5, "severe", "severe"),
+        (10, "severe", "severe"),
+    ],
+)
+def test_severity_is_by_share_and_by_whether_the_run_learns(count, learns, stuck):
+    gradients = network(units=10)
+    for unit in range(count):
+        silence(gradients, unit, slice(3, None))
+    for loss, severity in ((None, learns), (np.ones(12), stuck)):
+        found = recording_of(gradients, loss=loss).diagnose("dead_units")
+        assert found["severity"].tolist() == [severity] * count
 
 
 def test_thresholds_can_be_set():

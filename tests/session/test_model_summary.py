@@ -1,0 +1,147 @@
+import json
+
+import keras
+import pytest
+
+import hrcallbacks as hr
+
+L = keras.layers
+
+
+def classifier():
+    """A small convolutional network, in a functional model with a nested one."""
+    head = keras.Sequential(
+        [L.Dense(4, "relu", name="inner"), L.Dense(3, name="logits")], name="head"
+    )
+    image = keras.Input((4, 4, 1))
+    x = L.Conv2D(2, 3, kernel_regularizer="l2", name="conv")(image)
+    x = L.ReLU(name="relu")(x)
+    x = L.Flatten(name="flat")(x)
+    return keras.Model(image, L.Softmax(name="soft")(head(x)))
+
+
+def summary(model, loss="mse", metrics=(), *, x=None, y=None, **recorded):
+    model.compile("sgd", loss=loss, metrics=list(metrics), jit_compile=False)
+    recorder = hr.GradientRecorder(**recorded)
+    x = keras.ops.ones((4, *model.input_shape[1:])) if x is None else x
+    y = keras.ops.ones((4, *model.output_shape[1:])) if y is None else y
+    model.fit(x, y, verbose=0, callbacks=[recorder])
+    return recorder.recording
+
+
+def test_layers_say_what_they_are_and_what_follows_what():
+    model = summary(classifier(), "categorical_crossentropy", ["accuracy"]).model
+    layers = {layer["path"]: layer for layer in model["layers"]}
+    assert [*layers] == ["conv", "relu", "flat", "head/inner", "head/logits", "soft"]
+    assert model["connections"] == [
+        ["head/inner", "head/logits"],
+        ["conv", "relu"],
+        ["relu", "flat"],
+        ["flat", "head/inner"],
+        ["head/logits", "soft"],
+    ]
+    assert (model["inputs"], model["outputs"]) == (["conv"], ["soft"])
+    conv = layers["conv"]
+    assert (conv["class"], conv["units"], conv["activation"]) == ("Conv2D", 2, "linear")
+    assert conv["parameters"] == 3 * 3 * 2 + 2
+    assert conv["variables"] == ["conv/kernel", "conv/bias"]
+    assert conv["initializers"]["kernel"]["class"] == "GlorotUniform"
+    assert conv["regularizers"]["kernel"]["options"]["l2"] == pytest.approx(0.01)
+    assert (layers["relu"]["activation"], layers["soft"]["activation"]) == (
+        "relu",
+        "softmax",
+    )
+    assert model["loss"]["name"] == "categorical_crossentropy"
+    assert model["metrics"] == ["accuracy"]
+    assert model["optimizer"] == "SGD"
+
+
+def test_paths_are_those_of_the_recording():
+    recording = summary(classifier())
+    said = [p for layer in recording.model["layers"] for p in layer["variables"]]
+    assert said == recording.paths
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "own"),
+    [
+        ("mse", "mean_squared_error", False),
+        (keras.losses.Huber(delta=2.0), "huber", False),
+        (keras.losses.mean_absolute_error, "mean_absolute_error", False),
+        (lambda t, p: keras.ops.mean(t - p), "<lambda>", True),
+    ],
+)
+def test_a_loss_is_named_alike_however_it_is_given(loss, name, own):
+    said = summary(classifier(), loss).model["loss"]
+    assert (said["name"], said["own"]) == (name, own)
+
+
+def test_options_of_a_loss_are_kept():
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    assert summary(classifier(), loss).model["loss"]["options"]["from_logits"] is True
+
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = L.Dense(4, "tanh"), L.Dense(1)
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def test_of_a_subclassed_model_the_layers_are_known_and_not_the_graph():
+    x, y = keras.ops.ones((4, 2)), keras.ops.ones((4, 1))
+    recording = summary(Own(), x=x, y=y)
+    model = recording.model
+    assert model["connections"] is None
+    assert [layer["activation"] for layer in model["layers"]] == ["tanh", "linear"]
+    found = recording.diagnose("output_activation")
+    assert "subclassed" in found.not_looked["output_activation"]
+
+
+def test_a_frozen_layer_says_whether_it_was_ever_trained():
+    model = keras.Sequential(
+        [keras.Input((2,)), L.Dense(3, name="a"), L.Dense(3, name="b"), L.Dense(1)]
+    )
+    model.layers[1].bias.assign([1.0, 2.0, 3.0])
+    for layer in model.layers[:2]:
+        layer.trainable = False
+    first, second, last = summary(model).model["layers"]
+    assert (first["trainable"], first["untouched"]) == (False, True)
+    assert (second["trainable"], second["untouched"]) == (False, False)
+    assert (last["trainable"], last["untouched"]) == (True, False)
+
+
+def test_it_is_kept_in_stores_and_copies(tmp_path):
+    recording = summary(classifier(), store=tmp_path / "run.zarr")
+    assert json.loads(json.dumps(recording.model)) == recording.model
+    stored = hr.open_recording(tmp_path / "run.zarr")
+    assert stored.model == recording.model
+    stored.save(tmp_path / "copy.zarr")
+    assert hr.open_recording(tmp_path / "copy.zarr").model == recording.model
+
+
+def test_what_has_no_config_is_recorded_all_the_same():
+    class Odd(L.Layer):
+        activation = 3
+
+        def call(self, x):
+            return x
+
+        def get_config(self):
+            raise NotImplementedError
+
+    place = keras.Input((2,))
+    model = keras.Model(place, L.Dense(1)(Odd()(place)))
+    recording = summary(model)
+    assert recording.model is not None
+    assert recording.model["connections"] is None
+
+
+def test_a_recording_without_it_says_so():
+    recording = summary(classifier())
+    recording.attributes["model"] = None
+    assert recording.model is None
+    why = recording.diagnose().not_looked["output_activation"]
+    assert why == "the model's layers and loss were not recorded"
