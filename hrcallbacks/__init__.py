@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hrcallbacks.export.tensorboard import to_tensorboard
     from hrcallbacks.recorder import GradientRecorder
     from hrcallbacks.recording.recording import Recording, open_recording
+    from hrcallbacks.recording.runs import Runs, open_recordings
     from hrcallbacks.reductions.histogram import Histogram
     from hrcallbacks.reductions.reduction import Reduction
     from hrcallbacks.reductions.sample import Sample
@@ -37,6 +38,7 @@ __all__ = [
     "MeanOutput",
     "Recording",
     "Reduction",
+    "Runs",
     "Sample",
     "Sink",
     "TensorBoard",
@@ -50,6 +52,7 @@ __all__ = [
     "load_published_table",
     "log_spaced",
     "open_recording",
+    "open_recordings",
     "plot",
     "to_tensorboard",
     "training_data",
@@ -65,6 +68,7 @@ _MODULES = {
     "MeanOutput": "worked_example.mean_output",
     "Recording": "recording.recording",
     "Reduction": "reductions.reduction",
+    "Runs": "recording.runs",
     "Sample": "reductions.sample",
     "Sink": "sinks.sink",
     "TensorBoard": "sinks.tensorboard",
@@ -78,6 +82,7 @@ _MODULES = {
     "load_published_table": "worked_example.stars",
     "log_spaced": "selection.steps",
     "open_recording": "recording.recording",
+    "open_recordings": "recording.runs",
     "plot": "plot",
     "to_tensorboard": "export.tensorboard",
     "training_data": "worked_example.stars",

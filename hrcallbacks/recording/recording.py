@@ -122,6 +122,11 @@ class Recording:
         return none_of(said(quantity, reduction), self.recorded)
 
     @property
+    def arrays_by_kind(self) -> Mapping[tuple[str, str], Arrays]:
+        """All arrays, by quantity and reduction."""
+        return self._arrays
+
+    @property
     def recorded(self) -> str:
         """What was recorded of gradients and weights, in words."""
         kinds = [kind for kind in self._arrays if kind[0] in self.quantities]
