@@ -161,11 +161,14 @@ class Recording:
             reduction: The name of a reduction that makes a number: `"norm"`, `"mean"`,
                 `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
                 `"nonfinite"`; of the weights also `"update_norm"`, `"update_ratio"`;
-                or one of your own that was recorded.
+                or one of your own that was recorded. Also `"global_norm"`, that of
+                all recorded variables together, from raw values or from each one's
+                `"norm"`.
 
         Returns:
-            DataFrame, records (index: the step) by paths; NaN where a variable got no
-            gradient, or of a variable of which it was not recorded.
+            DataFrame, records (index: the step) by paths, or with one column,
+            `global_norm`; NaN where a variable got no gradient, or of a variable of
+            which it was not recorded.
 
         Raises:
             ValueError: If it was not recorded and cannot be made, or is no number.

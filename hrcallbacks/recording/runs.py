@@ -275,7 +275,8 @@ def _matching(path: str) -> list[str]:
     if not glob.has_magic(path) or (is_local(path) and Path(path).exists()):
         return [path]
     if is_local(path):
-        found = glob.glob(path, recursive=True)  # noqa: PTH207: Path's has no "/...".
+        # Path.glob takes no absolute pattern.
+        found = glob.glob(path, recursive=True)  # noqa: PTH207
         return sorted(found, key=_natural)
     import fsspec
 

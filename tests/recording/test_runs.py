@@ -14,7 +14,7 @@ def train(rate, seed, line, *, store=None, **options):
     keras.utils.set_random_seed(seed)
     layers = [keras.Input((1,)), keras.layers.Dense(3), keras.layers.Dense(1)]
     model = keras.Sequential(layers)
-    model.compile(keras.optimizers.SGD(rate), loss="mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(rate), loss="mse", run_eagerly=True)
     options = {"record_freq": 1, "metadata": {"seed": seed}} | options
     recorder = hr.GradientRecorder(store=store, **options)
     model.fit(*line, batch_size=10, epochs=2, verbose=0, callbacks=[recorder])
