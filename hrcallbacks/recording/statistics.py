@@ -44,7 +44,7 @@ def _global_norm(recording: "Recording", quantity: str) -> pd.DataFrame:
     try:
         norms = statistic(recording, quantity, "norm")
     except ValueError:
-        norms = pd.DataFrame(index=recording.index["step"])
+        norms = pd.DataFrame()
     lacking = [path for path in recording.paths if path not in norms]
     if lacking:
         raise ValueError(

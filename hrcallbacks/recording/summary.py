@@ -91,8 +91,9 @@ def summary_text(
         table = table.drop(columns="records")
     table.index = [visible(path) for path in table.index]
     title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
-    counts = table.get("nonfinite", pd.Series(index=table.index, dtype=float))
-    table["nonfinite"] = [_counted(count) for count in counts]
+    if "nonfinite" not in table:
+        table["nonfinite"] = float("nan")
+    table["nonfinite"] = [_counted(count) for count in table["nonfinite"]]
     text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
     over = max(map(len, text.splitlines())) - width if width else 0
     if over > 0:
