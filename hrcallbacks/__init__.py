@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from hrcallbacks.export.tensorboard import to_tensorboard
     from hrcallbacks.recorder import GradientRecorder
     from hrcallbacks.recording.recording import Recording, open_recording
+    from hrcallbacks.recording.runs import Runs, open_recordings
     from hrcallbacks.reductions.histogram import Histogram
     from hrcallbacks.reductions.reduction import Reduction
     from hrcallbacks.reductions.sample import Sample
@@ -38,6 +39,7 @@ __all__ = [
     "MeanOutput",
     "Recording",
     "Reduction",
+    "Runs",
     "Sample",
     "Sink",
     "TensorBoard",
@@ -51,6 +53,7 @@ __all__ = [
     "load_published_table",
     "log_spaced",
     "open_recording",
+    "open_recordings",
     "plot",
     "report",
     "to_tensorboard",
@@ -67,6 +70,7 @@ _MODULES = {
     "MeanOutput": "worked_example.mean_output",
     "Recording": "recording.recording",
     "Reduction": "reductions.reduction",
+    "Runs": "recording.runs",
     "Sample": "reductions.sample",
     "Sink": "sinks.sink",
     "TensorBoard": "sinks.tensorboard",
@@ -80,6 +84,7 @@ _MODULES = {
     "load_published_table": "worked_example.stars",
     "log_spaced": "selection.steps",
     "open_recording": "recording.recording",
+    "open_recordings": "recording.runs",
     "plot": "plot",
     "report": "report",
     "to_tensorboard": "export.tensorboard",

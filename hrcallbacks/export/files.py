@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from hrcallbacks.recording.recording import Recording
 
+# The dimension of records, and the coordinate that it is indexed by.
+STEP = "step"
 # Rows of a Parquet row group, and about as many as are in memory at a time.
 _ROWS = 1_000_000
 
@@ -47,7 +48,7 @@ def to_xarray(
         if not isinstance(array, np.ndarray):  # On disk, to be read when indexed.
             data = indexing.LazilyIndexedArray(_lazy(array))
         attributes = {"path": path, "quantity": quantity, "reduction": reduction}
-        return name, xr.Variable(("record", *axes), data, attributes)
+        return name, xr.Variable((STEP, *axes), data, attributes)
 
     variables = dict(
         variable(quantity, reduction, path, arrays[path])
@@ -56,7 +57,7 @@ def to_xarray(
         if reduction
     )
     coordinates = {
-        name: ("record", recording.index[name].to_numpy()) for name in recording.index
+        name: (STEP, recording.index[name].to_numpy()) for name in recording.index
     }
     attributes = {
         "complete": int(recording.attributes["complete"]),
@@ -82,32 +83,29 @@ def _lazy(array: Any) -> BackendArray:
 
 
 def to_parquet(
-    recording: Recording, path: str | os.PathLike[str], paths: Sequence[str]
+    recording: Recording, path: str | os.PathLike[str], rows: tables.Rows
 ) -> None:
-    """Writes the tidy table of a recording; see `Recording.to_parquet`.
+    """Writes a tidy table of a recording; see `Recording.to_parquet`.
 
     Args:
         recording: The recording.
         path: The file to write.
-        paths: Paths of the variables to take.
+        rows: The table.
     """
     with optional("PyArrow", extra="parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-    shapes = dict(recording.attributes["variables"])
-    size = sum(math.prod(shapes[p]) for p in paths)
-    block = max(1, _ROWS // max(size, 1))
+    block = max(1, _ROWS // max(rows.each, 1))
     writer = None
     bar = progress(of=f"Writing {path}", unit="record", total=len(recording))
     try:
         for start in range(0, len(recording), block):
             records = slice(start, min(start + block, len(recording)))
-            table = tables.tidy_table(recording, paths, records)
-            rows = pa.Table.from_pandas(table, preserve_index=False)
+            table = pa.Table.from_pandas(rows.table(records), preserve_index=False)
             if writer is None:
-                writer = pq.ParquetWriter(path, rows.schema)
-            writer.write_table(rows)
+                writer = pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
             bar.update(records.stop - start)
     finally:
         bar.close()

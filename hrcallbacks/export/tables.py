@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from hrcallbacks.checks import choice
+from hrcallbacks.export.statistic_tables import (
+    histograms_of,
+    numbers_of,
+    tidy_histograms,
+    tidy_numbers,
+    wide_numbers,
+)
 from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
@@ -24,6 +32,10 @@ Name: TypeAlias = Callable[[str, tuple[int, ...]], str]
 Naming: TypeAlias = Mapping[str, Name]
 
 
+# What a table has.
+Of: TypeAlias = Literal["elements", "statistics", "histograms"]
+
+
 def frame_of(
     recording: Recording,
     *,
@@ -31,6 +43,7 @@ def frame_of(
     names: Literal["path", "symbol"],
     variables: str | Sequence[str] | None,
     biases: bool,
+    of: Of | None,
 ) -> pd.DataFrame:
     """A recording as one table; see `Recording.to_frame`."""
     choice(layout, "layout", ("wide", "tidy"))
@@ -40,14 +53,94 @@ def frame_of(
             "biases=True belongs to names='symbol'. With names='path' each "
             "recorded variable has its columns; variables='*/bias' chooses."
         )
-    paths = raw_paths(recording, variables)
-    if layout == "tidy":
-        if names == "symbol":
-            raise ValueError("names='symbol' belongs to layout='wide'.")
-        return tidy_table(recording, paths)
     if names == "symbol":
+        if layout == "tidy":
+            raise ValueError("names='symbol' belongs to layout='wide'.")
+        if of not in (None, "elements"):
+            raise ValueError("names='symbol' names elements: it takes no of=.")
+        paths = raw_paths(recording, variables)
         return wide_table(recording, symbol_names(recording, paths, biases=biases))
-    return wide_table(recording, path_names(paths))
+    of = _chosen(recording, variables, of)
+    if layout == "tidy" or of == "histograms":
+        return tidy_rows(recording, variables, of).table(slice(None))
+    if of == "statistics":
+        return wide_numbers(recording, numbers_of(recording, variables))
+    return wide_table(recording, path_names(raw_paths(recording, variables)))
+
+
+class _Table(Protocol):
+    def __call__(self, records: slice, /) -> pd.DataFrame: ...
+
+
+class Rows(NamedTuple):
+    """A tidy table that is made of some records at a time.
+
+    Attributes:
+        table: Called with a slice of the records, gives their rows.
+        each: About how many rows a record has.
+    """
+
+    table: _Table
+    each: int
+
+
+def tidy_rows(
+    recording: Recording, variables: str | Sequence[str] | None, of: Of | None
+) -> Rows:
+    """The tidy table of a recording; arguments as for `Recording.to_frame`."""
+    of = _chosen(recording, variables, of)
+    if of == "elements":
+        paths = raw_paths(recording, variables)
+        shapes = dict(recording.attributes["variables"])
+        size = sum(math.prod(shapes[path]) for path in paths)
+        return Rows(partial(tidy_table, recording, paths), size)
+    if of == "statistics":
+        numbers = numbers_of(recording, variables)
+        return Rows(partial(tidy_numbers, recording, numbers), len(numbers))
+    counts = histograms_of(recording, variables)
+    size = sum(
+        recording.arrays(c.quantity, c.reduction)[c.path].shape[1] for c in counts
+    )
+    return Rows(partial(tidy_histograms, recording, counts), size)
+
+
+def _chosen(
+    recording: Recording, variables: str | Sequence[str] | None, of: Of | None
+) -> Of:
+    """What the table has: if nothing is said, elements where there are any."""
+    choice(of, "of", (None, "elements", "statistics", "histograms"))
+    _check_not_empty(recording)
+    if of == "elements" or (of is None and _raw(recording, variables)):
+        return "elements"
+    if of == "histograms":
+        return of
+    if not numbers_of(recording, variables):
+        raise _nothing(recording, variables)
+    return "statistics"
+
+
+def _check_not_empty(recording: Recording) -> None:
+    if not len(recording):
+        raise ValueError(
+            "The recording is empty: no step that it was to record was trained. "
+            "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
+            "look at its record_freq."
+        )
+
+
+def _raw(recording: Recording, variables: str | Sequence[str] | None) -> list[str]:
+    paths = choose_paths(recording.paths, variables)
+    return [p for p in paths if p in recording.gradients or p in recording.weights]
+
+
+def _nothing(recording: Recording, variables: str | Sequence[str] | None) -> ValueError:
+    paths = choose_paths(recording.paths, variables)
+    return ValueError(
+        "A table has every element of what it shows, or numbers that were recorded of "
+        f"it, such as norms, and neither was of {list(paths)[:5]}. There are: "
+        f"{recording.recorded}. to_frame(of='histograms') is a table of histograms; "
+        "see also recording.arrays(quantity, reduction)."
+    )
 
 
 def raw_paths(recording: Recording, variables: str | Sequence[str] | None) -> list[str]:
@@ -60,19 +153,13 @@ def raw_paths(recording: Recording, variables: str | Sequence[str] | None) -> li
     Raises:
         ValueError: If it is empty, nothing matches, or there are no such paths.
     """
-    if not len(recording):
-        raise ValueError(
-            "The recording is empty: none of the selected steps was run. "
-            "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
-            "look at its record_freq."
-        )
-    paths = choose_paths(recording.paths, variables)
-    raw = [p for p in paths if p in recording.gradients or p in recording.weights]
+    _check_not_empty(recording)
+    raw = _raw(recording, variables)
     if not raw:
         raise ValueError(
-            "A table has every element of what it shows, and none was recorded "
-            f"'raw' of {list(paths)[:5]}. There are: {recording.recorded}. See "
-            "recording.statistic(quantity, reduction)."
+            "Every element was to be in the table, and none was recorded 'raw' of "
+            f"{choose_paths(recording.paths, variables)[:5]}. There are: "
+            f"{recording.recorded}. to_frame(of='statistics') has the numbers."
         )
     return raw
 

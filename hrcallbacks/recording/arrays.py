@@ -70,6 +70,17 @@ class Arrays(Mapping[str, Any]):
             return False
         return True
 
+    def renamed(self, names: Mapping[str, str]) -> "Arrays":
+        """The same arrays under other paths.
+
+        Args:
+            names: From path to its new name; what is not in it keeps its own.
+        """
+        paths = {names.get(path, path): path for path in self._paths}
+        return Arrays(
+            lambda name: self[paths[name]], paths, self._quantity, self._others
+        )
+
     def __repr__(self) -> str:
         """Lists the paths."""
         return f"<{self._quantity} of {self._paths}>"

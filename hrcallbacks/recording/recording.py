@@ -134,6 +134,11 @@ class Recording:
         return self.attributes.get("model")
 
     @property
+    def arrays_by_kind(self) -> Mapping[tuple[str, str], Arrays]:
+        """All arrays, by quantity and reduction."""
+        return self._arrays
+
+    @property
     def recorded(self) -> str:
         """What was recorded of gradients and weights, in words."""
         kinds = [kind for kind in self._arrays if kind[0] in self.quantities]
@@ -167,12 +172,15 @@ class Recording:
             quantity: `"gradients"` or `"weights"`.
             reduction: The name of a reduction that makes a number: `"norm"`, `"mean"`,
                 `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
-                `"nonfinite"`; for weights also `"update_norm"`, `"update_ratio"`;
-                or one of your own that was recorded.
+                `"nonfinite"`; of the weights also `"update_norm"`, `"update_ratio"`;
+                or one of your own that was recorded. Also `"global_norm"`, that of
+                all recorded variables together, from raw values or from each one's
+                `"norm"`.
 
         Returns:
-            DataFrame, records (index: the step) by paths; NaN where a variable got no
-            gradient, or if the number was not recorded for it.
+            DataFrame, records (index: the step) by paths, or with one column,
+            `global_norm`; NaN where a variable got no gradient, or of a variable of
+            which it was not recorded.
 
         Raises:
             ValueError: If it was not recorded and cannot be computed, or is no number.
@@ -212,6 +220,7 @@ class Recording:
         names: Literal["path", "symbol"] = "path",
         variables: str | Sequence[str] | None = None,
         biases: bool = False,
+        of: tables.Of | None = None,
     ) -> pd.DataFrame:
         """The recording as one table.
 
@@ -228,17 +237,31 @@ class Recording:
             variables: A glob or list of globs on the paths; None for all.
             biases: With `names="symbol"`, whether to add the kernels' biases, as
                 `b^1_3` and their gradients, `gb^1_3`.
+            of: `"elements"`: the table described above. `"statistics"`: the numbers
+                that were recorded, such as norms; wide: a column for each, called
+                `gradients:norm:hidden/kernel`; tidy: one row a record and number, with
+                columns `step`, `epoch`, `quantity`, `reduction`, `path`, `value`.
+                `"histograms"`, always tidy: one row a record and bin of each
+                `hr.Histogram`, with columns `step` to `path` as above, `bin` (from
+                `"0"`; then `"zero"`, `"nan"`, `"inf"`), its edges `low` and `high`,
+                and `count`; the first and last bins have what lies beyond their edges
+                too. None for elements where any were recorded, statistics elsewhere.
 
         Returns:
             A `pandas.DataFrame`.
 
         Raises:
-            ValueError: If an argument has an invalid value, nothing was recorded,
-                nothing matches `variables`, or a wide table would have more than
-                20,000 columns.
+            ValueError: If an argument has an invalid value, nothing of the kind was
+                recorded, nothing matches `variables`, or a wide table would have more
+                than 20,000 columns.
         """
         return tables.frame_of(
-            self, layout=layout, names=names, variables=variables, biases=biases
+            self,
+            layout=layout,
+            names=names,
+            variables=variables,
+            biases=biases,
+            of=of,
         )
 
     def replay(self, *, custom_objects: Mapping[str, Any] | None = None) -> Replay:
@@ -316,8 +339,9 @@ class Recording:
         """The recording as an `xarray.Dataset`.
 
         Variables are called `gradients:hidden/kernel`, or
-        `gradients:hidden/kernel:norm` for a reduction. Their dimensions are `record`
-        and the axes of what they hold; the columns of `index` are coordinates. A
+        `gradients:hidden/kernel:norm` for a reduction. Their dimensions are `step`
+        and the axes of what they hold. The columns of `index` are coordinates, and
+        `step` is what the dimension is indexed by: `dataset.sel(step=100)`. A
         recording on disk is read on demand.
 
         Raises:
@@ -330,20 +354,22 @@ class Recording:
         path: str | os.PathLike[str],
         *,
         variables: str | Sequence[str] | None = None,
+        of: tables.Of | None = None,
     ) -> None:
-        """Writes the tidy table of raw values to a Parquet file, block by block.
+        """Writes the tidy table to a Parquet file, block by block.
 
         Its columns are those of `to_frame(layout="tidy")`.
 
         Args:
             path: The file to write.
             variables: A glob or list of globs on the paths; None for all.
+            of: `"elements"`, `"statistics"` or `"histograms"`, as for `to_frame`.
 
         Raises:
             ImportError: If PyArrow is not installed.
             ValueError: For the same reasons as `to_frame`.
         """
-        to_parquet(self, path, tables.raw_paths(self, variables))
+        to_parquet(self, path, tables.tidy_rows(self, variables, of))
 
     def __repr__(self) -> str:
         """What was recorded, in a few lines."""

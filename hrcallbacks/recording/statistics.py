@@ -14,9 +14,15 @@ if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
 
 
+# The norm of all variables together.
+GLOBAL_NORM = "global_norm"
+
+
 def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataFrame:
     """A number for each record and variable; see `Recording.statistic`."""
     columns = _columns(recording, quantity, reduction)
+    if not columns and reduction == GLOBAL_NORM:
+        return _global_norm(recording, quantity)
     if not columns:
         raise ValueError(
             f"No {reduction!r} of {quantity} was recorded, and it cannot be computed "
@@ -32,6 +38,27 @@ def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataF
             )
     steps = pd.Index(recording.index["step"], name="step")
     return pd.DataFrame(columns, index=steps)
+
+
+def _global_norm(recording: "Recording", quantity: str) -> pd.DataFrame:
+    try:
+        norms = statistic(recording, quantity, "norm")
+    except ValueError:
+        norms = pd.DataFrame()
+    lacking = [path for path in recording.paths if path not in norms]
+    if lacking:
+        raise ValueError(
+            f"The norm of all {quantity} together needs those of each recorded "
+            f"variable, 'raw' or their 'norm'. Neither was recorded of {lacking[:5]}."
+        )
+    squares = np.square(norms.to_numpy(np.float64))
+    there = np.ones_like(squares, bool)
+    if quantity == "gradients":
+        there = recording.has_gradient[[*norms]].to_numpy()
+    sums = np.sum(squares, axis=1, where=there)
+    # NaN, not zero, where no variable got a gradient.
+    made = np.where(there.any(axis=1), np.sqrt(sums), np.nan)
+    return pd.DataFrame({GLOBAL_NORM: made}, index=norms.index)
 
 
 def _columns(

@@ -91,6 +91,9 @@ def summary_text(
         table = table.drop(columns="records")
     table.index = [visible(path) for path in table.index]
     title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
+    if "nonfinite" not in table:
+        table["nonfinite"] = float("nan")
+    table["nonfinite"] = [_counted(count) for count in table["nonfinite"]]
     text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
     over = max(map(len, text.splitlines())) - width if width else 0
     if over > 0:
@@ -98,6 +101,10 @@ def summary_text(
         table.index = [_cut(path, longest) for path in table.index]
         text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
     return f"{title}\n{text}"
+
+
+def _counted(number: float) -> str:
+    return "not recorded" if pd.isna(number) else f"{number:.0f}"
 
 
 def _cut(path: str, longest: int) -> str:

@@ -96,6 +96,15 @@ def test_layouts_and_variables_are_those_of_to_frame(type_, recording):
     assert ",gb^2_1" in written.splitlines()[0]
 
 
+def test_norms_have_a_table_too(type_, folder):
+    expected = hr.open_recording(folder / "norms.zarr").to_frame()
+    assert [c for c in expected if c.startswith("gradients:norm:")]
+    status, written, errors = type_("table norms.zarr")
+    assert (status, errors) == (0, "")
+    read = csv_text.read(written)
+    pd.testing.assert_frame_equal(read, expected, check_exact=True, check_dtype=False)
+
+
 @pytest.mark.parametrize(
     ("name", "begins"),
     [
@@ -181,7 +190,10 @@ def test_what_lists_what_there_is(type_):
             "biases=True belongs to names='symbol'.*biases= is the option --biases",
         ),
         ("table run.zarr --standalone", "for --format latex, not csv"),
-        ("table norms.zarr", "none was recorded 'raw'.*gradients 'norm'"),
+        (
+            "table norms.zarr --names symbol",
+            "none was recorded 'raw'.*gradients 'norm'",
+        ),
         ("table run.zarr --format html", r"invalid choice: 'html'.*csv"),
         ("run.zarr", r"invalid choice: 'run.zarr'.*show.*plot.*table"),
         ("", "examples:.*hrcallbacks show run.zarr"),

@@ -64,7 +64,19 @@ def test_what_was_recorded_in_place_of_norms_is_named(model):
     )
     text = summary_text(recording, "weights")
     assert text.startswith("Weights: norm of the update over that of the weights")
-    assert "NaN/Inf" not in text  # Not known.
+    assert text.splitlines()[1].endswith("NaN/Inf")
+    assert all(line.endswith("  not recorded") for line in text.splitlines()[2:])
+
+
+def test_nan_is_unknown_only_where_it_was_not_recorded(model):
+    chosen = {"*/kernel": ["norm", "nonfinite"], "*": "norm"}
+    recording = fitted(model, gradients=chosen, weights=None)
+    lines = summary_text(recording, "gradients").splitlines()[2:]
+    unknown = [line.split()[0] for line in lines if line.endswith(" not recorded")]
+    assert unknown == ["tiny/hidden/bias", "tiny/output/bias"]
+    known = [line.split()[-1] for line in lines if line.split()[0] not in unknown]
+    counts = recording.statistic("gradients", "nonfinite").sum()
+    assert known == [f"{counts[path]:.0f}" for path in recording.paths[::2]]
 
 
 def test_records_are_told_where_some_are_missing(recording, monkeypatch):

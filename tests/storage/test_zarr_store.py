@@ -804,14 +804,18 @@ def test_xarray(tiny, line, path):
     recording.save(path)
     for source in (recording, hr.open_recording(path)):
         dataset = source.to_xarray()
-        assert dataset.sizes["record"] == 8
+        assert dataset.sizes["step"] == 8
         assert dataset["step"].values.tolist() == list(range(1, 9))
+        np.testing.assert_array_equal(
+            dataset["gradients:tiny/output/bias"].sel(step=[3, 8]).values,
+            recording.gradients["output/bias"][[2, 7]],
+        )
         kernel = dataset["gradients:tiny/hidden/kernel"]
         assert kernel.dims == dataset["weights:tiny/hidden/kernel"].dims
         np.testing.assert_array_equal(
             kernel[2:4].values, recording.gradients["hidden/kernel"][2:4]
         )
-        assert dataset["gradients:tiny/hidden/kernel:norm"].dims == ("record",)
+        assert dataset["gradients:tiny/hidden/kernel:norm"].dims == ("step",)
 
 
 def test_parquet(tiny, line, tmp_path, monkeypatch):
