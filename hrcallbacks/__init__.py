@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from hrcallbacks.recorder import GradientRecorder
     from hrcallbacks.recording.recording import Recording, open_recording
     from hrcallbacks.reductions.histogram import Histogram
+    from hrcallbacks.reductions.per_unit import PerUnit
     from hrcallbacks.reductions.reduction import Reduction
+    from hrcallbacks.reductions.rows import Rows
     from hrcallbacks.reductions.sample import Sample
     from hrcallbacks.selection.steps import at, every, log_spaced
     from hrcallbacks.sinks.alert import Alert
@@ -35,8 +37,10 @@ __all__ = [
     "Histogram",
     "Logs",
     "MeanOutput",
+    "PerUnit",
     "Recording",
     "Reduction",
+    "Rows",
     "Sample",
     "Sink",
     "TensorBoard",
@@ -63,8 +67,10 @@ _MODULES = {
     "Histogram": "reductions.histogram",
     "Logs": "sinks.logs",
     "MeanOutput": "worked_example.mean_output",
+    "PerUnit": "reductions.per_unit",
     "Recording": "recording.recording",
     "Reduction": "reductions.reduction",
+    "Rows": "reductions.rows",
     "Sample": "reductions.sample",
     "Sink": "sinks.sink",
     "TensorBoard": "sinks.tensorboard",
