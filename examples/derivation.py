@@ -216,6 +216,12 @@ print(d_b1)
 # %%
 print(np.heaviside(z, 1.0))
 
+# %% tags=["picture"]
+# The same star, equation by equation.
+from hrcallbacks.report import figures
+
+figures.stepper(model.get_weights(), x, y)
+
 # %% [markdown]
 # `hrcallbacks.backprop` holds these equations for many stars at once, and gives the
 # same:

@@ -95,6 +95,16 @@ for ax, start in zip(axes, "AB", strict=True):
 axes[0].set_ylabel("Mean squared error of log10 T")
 plt.show()
 
+# %% tags=["picture"]
+# Trained in the page, at any rate.
+from hrcallbacks.report import figures
+
+published = {
+    "A": (0.1, hr.load_published_table(0.1)),
+    "B": (0.3, hr.load_published_table(0.3)),
+}
+figures.trainer(starts, published, x, y)
+
 # %% [markdown]
 # Both matter. From either start the larger rate does worse, so it is the rate that
 # makes the loss of the published run rise so early. But start B does not even bear 0.1:

@@ -208,6 +208,12 @@ report(0.1)
 # %%
 report(0.3)
 
+# %% tags=["picture"]
+# Both tables, epoch by epoch.
+from hrcallbacks.report import figures
+
+figures.tables(recordings)
+
 
 # %% [markdown]
 # The published numbers have six decimals. What is left is the difference between

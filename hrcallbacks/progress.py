@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def progress(
     of: str,
     unit: str = "it",
     total: int | None = None,
-) -> tqdm:
+) -> tqdm[Any]:
     """A tqdm bar.
 
     Args:
@@ -55,7 +55,7 @@ def progress(
 
 
 @contextlib.contextmanager
-def elapsed(of: str) -> Iterator[None]:
+def elapsed(of: str) -> Generator[None, None, None]:
     """Shows how long a block has taken so far, if it cannot be known how long it will.
 
     Args:
@@ -83,6 +83,6 @@ def elapsed(of: str) -> Iterator[None]:
                 clock.join()
 
 
-def _tick(bar: tqdm, ended: threading.Event) -> None:
+def _tick(bar: tqdm[Any], ended: threading.Event) -> None:
     while not ended.wait(_TICK):
         bar.update(0)

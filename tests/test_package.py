@@ -20,6 +20,7 @@ LAYERS = [
     "session",
     "sinks",
     "recording",
+    "report",
     "plot",
     "capture",
     "export",
@@ -101,7 +102,7 @@ def test_files_and_classes_are_of_a_size_that_one_can_read():
         assert len(path.read_text().splitlines()) <= 400, name
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                assert node.end_lineno - node.lineno < 350, (name, node.name)
+                assert node.end_lineno - node.lineno < 300, (name, node.name)
 
 
 def test_every_function_is_annotated():
@@ -126,7 +127,7 @@ def test_reading_needs_no_keras():
         "import hrcallbacks as hr\n"
         "hr.backprop\n"
         "hr.training_data(); hr.Recording; hr.load_published_table(0.1)\n"
-        "hr.load_initial_weights(0.1)\n"
+        "hr.load_initial_weights(0.1); hr.report\n"
         "assert not {'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,5 +1,8 @@
 """Pages from scripts: each is executed, and becomes a notebook for mkdocs-jupyter.
 
+Why: mkdocs-jupyter would execute them one after the other, each time, with warnings in
+the page and no text for who cannot see a figure.
+
 `extra.pages` in `mkdocs.yml` names the script of each page; scripts below `docs/` are
 pages by themselves. Two are executed at a time. A script that raises, or that writes to
 standard error, fails the build. What a script gave is kept in `build/notebooks` until
@@ -10,6 +13,7 @@ import concurrent.futures
 import hashlib
 import importlib.metadata
 import logging
+import math
 import os
 import re
 from pathlib import Path
@@ -34,7 +38,9 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "MATPLOTLIBRC": str(ROOT / "docs" / "hooks" / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
+    "PYTHONPATH": os.pathsep.join(
+        str(ROOT / folder) for folder in (".", "examples", "docs/hooks")
+    ),
 }
 # What TensorFlow's native code says on import, whatever its log level is set to.
 NOTICES = re.compile(
@@ -44,6 +50,7 @@ NOTICES = re.compile(
 SETUP = """
 import matplotlib_inline.backend_inline as inline
 inline.set_matplotlib_formats("svg")
+import animated  # docs/hooks/animated.py
 """
 
 
@@ -59,16 +66,45 @@ def on_files(files, config):
                 scripts[page] = Path(file.abs_src_path)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         folders = dict(zip(scripts, pool.map(executed, scripts.items()), strict=True))
+    options = {"use_directory_urls": config.use_directory_urls}
+    offered = config.extra["offered"] = {}
     for page, folder in folders.items():
-        files.append(
-            File(
-                f"{page}.ipynb",
-                src_dir=str(folder),
-                dest_dir=config.site_dir,
-                use_directory_urls=config.use_directory_urls,
-            )
-        )
+        files.append(File(f"{page}.ipynb", str(folder), config.site_dir, **options))
+        sources = config.extra["downloads"].get(page, [scripts[page].relative_to(ROOT)])
+        offered[page] = {k: v for name in sources for k, v in downloads(name).items()}
+    texts = {name: text for made in offered.values() for name, text in made.items()}
+    for name, text in texts.items():
+        files.append(File.generated(config, f"downloads/{name}", content=text))
     return files
+
+
+def on_page_markdown(markdown, page, config, **_):
+    """Gives a page its downloads, and the other words that search finds it by."""
+    name = page.file.src_uri.rsplit(".", 1)[0]
+    page.meta["downloads"] = list(config.extra["offered"].get(name, ()))
+    page.meta["tags"] = config.extra["keywords"].get(name, "").split(", ")
+    return markdown
+
+
+def downloads(script):
+    """A script and its notebook, without outputs, by the names of their files."""
+    script = ROOT / script
+    text = script.read_text()
+    if "pip install" not in text:
+        text = text.replace("# %%", f"# {command(text)}\n\n# %%", 1)
+    book = jupytext.reads(text, fmt="py:percent")
+    return {
+        script.name: text,
+        f"{script.stem}.ipynb": jupytext.writes(book, fmt="ipynb"),
+    }
+
+
+def command(text):
+    """What installs all that a script imports."""
+    signs = {"plot": "matplotlib", "zarr": ".zarr", "jax": "backends.jax"}
+    extras = ["tensorflow", *(extra for extra, sign in signs.items() if sign in text)]
+    others = [name for name in ("IPython", "h5py") if f"{name}" in text]
+    return " ".join([f'pip install "hrcallbacks[{",".join(extras)}]"', *others])
 
 
 def executed(item):
@@ -88,11 +124,13 @@ def fingerprint(script):
     """Changes with whatever a script's output depends on."""
     digest = hashlib.sha256()
     code = [*ROOT.glob("hrcallbacks/**/*.py"), *ROOT.glob("hrcallbacks/data/*")]
+    code += ROOT.glob("hrcallbacks/report/assets/*")  # Put into pages.
     text = script.read_text()
     imported = re.findall(r"^(?:from|import) (\w+)", text, re.M)
     code += [ROOT / "examples" / f"{module}.py" for module in imported]
     code += [path for path in ROOT.glob("docs/data/*") if path.name in text]
-    code += [Path(ENVIRONMENT["MATPLOTLIBRC"])]
+    hooks = Path(__file__).parent
+    code += [hooks / "animated.py", hooks / "matplotlibrc"]
     for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()
@@ -179,4 +217,18 @@ def accessible(svg, text):
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     # What `matplotlibrc` draws text, axes and grids in.
     svg = svg.replace("#010203", "currentColor").replace("#fdfeff", "var(--figure)")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{text}" ', 1)
+    shown = (
+        f'<svg role="img" aria-label="{text}" style="min-width: {least_width(svg)}px" '
+    )
+    return svg.replace("<svg ", shown, 1)
+
+
+def least_width(svg):
+    """In how many pixels of width no text of a figure of Matplotlib is below 10 pixels.
+
+    Its text is outlines, drawn at 100 times the size that they are then scaled to.
+    """
+    width = float(re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)[1])
+    scales = re.findall(r"scale\(([\d.]+) -[\d.]+\)", svg)
+    smallest = min((100 * float(scale) for scale in scales), default=10)
+    return math.ceil(10 * width / smallest)

@@ -14,6 +14,8 @@
 #
 # `recording.diagnose()` looks at a recording with rules, and says what is wrong, where,
 # since when, and what to try. Each of the four runs below fails in a way of its own.
+#
+# Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
 # %% tags=["setup"]
 import textwrap

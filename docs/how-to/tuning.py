@@ -15,6 +15,9 @@
 # A tuner trains many models and hands each a *copy* of the callbacks. A copy of a
 # recorder has the same settings and nothing recorded; the recorder that you made stays
 # empty. Let the copies write stores, and open these afterwards.
+#
+# Install:
+# `pip install "hrcallbacks[tensorflow,tensorboard,plot,zarr]" keras-tuner scikit-learn`
 
 # %% tags=["setup"]
 import copy
@@ -122,8 +125,7 @@ curves = {
     f"{row['learning_rate']:g}": recording
     for row, recording in zip(rows, recordings, strict=True)
 }
-ax = hr.plot.loss(curves)
-ax.set_yscale("log")
+ax = hr.plot.loss(curves, log=True)
 
 # %% [markdown]
 # ## scikit-learn

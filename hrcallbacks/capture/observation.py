@@ -1,9 +1,9 @@
-"""What a train step is seen to do, and what is taken out of it."""
+"""What a train step does, and what is taken out of it."""
 
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,19 +19,19 @@ from hrcallbacks.capture.taps import LayerCall, Tap, Tapped, named
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.types import Key
 
-_HALF = ("float16", "bfloat16")  # Their squares leave their range.
-# `.observation`: what the train step running in this thread is seen to do. With
-# tf.distribute each replica runs its step in a thread of its own.
+_HALF = ("float16", "bfloat16")  # Their squares overflow.
+# `.observation`: what watches the train step running in this thread. With
+# tf.distribute each replica runs its step in its own thread.
 _thread = threading.local()
 
 
 def current() -> "Observation | None":
-    """What watches this thread, if anything does."""
+    """The observation of this thread, if there is one."""
     return getattr(_thread, "observation", None)
 
 
 def _never_breaks_the_step(take: Callable[..., None]) -> Callable[..., None]:
-    """Has an exception while taking be the recorder's affair, not the training's."""
+    """Lets an exception while taking stop the recording, not the training."""
 
     @functools.wraps(take)
     def guarded(self: "_Take", *args: Any) -> None:
@@ -48,8 +48,8 @@ def _never_breaks_the_step(take: Callable[..., None]) -> Callable[..., None]:
 class _Take:
     """What one probe takes out of one step: the `Scene` of its observers.
 
-    An optimizer's call starts a record unless it updates other variables than those
-    before it.
+    An optimizer's call starts a record unless it updates other variables than the
+    calls before it.
     """
 
     def __init__(self, probe: Probe, model: Any, trace: Trace) -> None:
@@ -67,7 +67,7 @@ class _Take:
         self.model = model
         self._trace = trace
         self._tensors: dict[Place, Any] = {}
-        self._gradients: dict[str, Any] = {}  # Of the present call.
+        self._gradients: dict[str, Any] = {}  # Those of the current call.
         self._observers = [q.observer(self) for q in probe.quantities]
 
     @property
@@ -78,7 +78,7 @@ class _Take:
         self.failed = True
         self.probe.failure = error
 
-    # What happens.
+    # Events.
 
     @_never_breaks_the_step
     def see_loss(self, loss: Any) -> None:
@@ -123,7 +123,7 @@ class _Take:
         tensors = {} if self.failed else self._tensors
         return self.probe.packer.pack(tensors, self.ops, join=join)
 
-    # What observers may use.
+    # For observers.
 
     @property
     def optimizers(self) -> Sequence[Any]:
@@ -178,12 +178,12 @@ class _Take:
 
 
 class Observation:
-    """What one call of the train step handed to its optimizers.
+    """What one call of the train step passes to its optimizers.
 
     Args:
         model: The model being trained.
-        probes: The `Probe`s to take for.
-        trace: What is known of the step.
+        probes: The `Probe`s that say what to take.
+        trace: What is known about the step.
     """
 
     def __init__(self, model: Any, probes: Sequence[Probe], trace: Trace) -> None:
@@ -194,12 +194,12 @@ class Observation:
         self._layers: list[LayerCall] = []  # Calls since the latest of an optimizer.
 
     def fail(self, error: Exception) -> None:
-        """Takes nothing out of this step, and has the recorders hear why."""
+        """Takes nothing out of this step, and tells the recorders why."""
         for take in self._takes:
             take.fail(error)
 
     @contextlib.contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> Generator[None, None, None]:
         """Watches what happens in this thread."""
         _thread.observation = self
         try:
@@ -232,17 +232,17 @@ class Observation:
             return tensor
 
     def see_call(self, call: Call) -> Any:
-        """Runs an optimizer's call, and takes what it was given and what it did.
+        """Runs an optimizer's call, and takes what it was given and what it changed.
 
-        An optimizer that calls another one, as a `LossScaleOptimizer` its inner one,
-        is seen once, from outside.
+        If an optimizer calls another, as a `LossScaleOptimizer` does, only the outer
+        call counts.
         """
         if self._inside:
             return call.run()
         layers, self._layers = self._layers, []
         built = call.optimizer.built
         for take in self._takes:
-            # A selection that matches nothing is refused before the first update.
+            # A selection that matches nothing is rejected before the first update.
             take.probe.variables(self._model)
             take.enter(call, layers)
             take.find()
@@ -269,11 +269,11 @@ class Observation:
         *,
         join: bool = True,
     ) -> tuple[Packed, ...]:
-        """What was taken, packed: one dict a probe.
+        """What was taken, packed: one dict per probe.
 
         Args:
-            value: Called with a variable, gives its value at the end of the step.
-            knows: Called with a variable, says whether `value` can be asked for it.
+            value: Called with a variable, returns its value at the end of the step.
+            knows: Called with a variable, says whether `value` can return its value.
             join: Whether small tensors may be joined into one.
         """
         for take in self._takes:
@@ -287,7 +287,7 @@ class Observation:
         *,
         join: bool = True,
     ) -> tuple[Packed, ...]:
-        """What `packed` returns, or nothing if it fails: the step itself is done."""
+        """What `packed` returns, or nothing if that fails: the step itself is done."""
         try:
             return self.packed(value, knows, join=join)
         except Exception as error:

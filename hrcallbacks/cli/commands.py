@@ -1,4 +1,4 @@
-"""The shell's commands: `show`, `plot` and `table`.
+"""The shell's commands: `show`, `plot`, `table` and `report`.
 
 Each takes the parsed options, and imports what it needs when it runs. None needs Keras.
 """
@@ -12,7 +12,7 @@ import shutil
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -25,13 +25,17 @@ _Format = Literal["csv", "latex", "markdown"]
 _SUFFIXES: dict[str, _Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
-def _opened(path: str) -> Recording:
+def _found(path: str) -> Recording:
     from hrcallbacks.recording.recording import open_recording
 
     try:
-        recording = open_recording(path)
+        return open_recording(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} {_nearby(path)}") from error
+
+
+def _opened(path: str) -> Recording:
+    recording = _found(path)
     if not len(recording):
         from hrcallbacks.recording.description import in_a_line
 
@@ -132,8 +136,7 @@ def _draw(
         if hasattr(axes, "to_jshtml"):
             save_animation(axes, output)
             return
-        first = axes if hasattr(axes, "figure") else axes.flat[0]
-        first.figure.savefig(output, dpi=150)
+        axes.figure.savefig(output, dpi=150)
 
 
 def table(options: Namespace) -> None:
@@ -156,6 +159,20 @@ def table(options: Namespace) -> None:
         write_table(frame, file, form=form, standalone=options.standalone)
 
 
+def report(options: Namespace) -> None:
+    """Writes recordings as one interactive HTML file."""
+    from hrcallbacks.report.write import report as write
+
+    output = _writable(options.output)
+    paths: list[str] = options.recording
+    names = [Path(path).name.removesuffix(".zarr") for path in paths]
+    if len(set(names)) < len(names):
+        names = paths
+    # One without a record has a page that says so.
+    write({name: _found(p) for name, p in zip(names, paths, strict=True)}, output)
+    say(f"Wrote {output}")
+
+
 def _writable(path: Path) -> Path:
     """A path, once it can be written to: checked before anything slow is read."""
     if path.is_dir():
@@ -169,7 +186,7 @@ def _writable(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _file(path: Path | None) -> Iterator[TextIO | Terminal]:
+def _file(path: Path | None) -> Generator[TextIO | Terminal, None, None]:
     if path is None:
         # A file gets every character, so that what is read back is equal.
         yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout

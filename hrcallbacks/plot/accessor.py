@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, SupportsIndex
 
 import numpy as np
-import numpy.typing as npt
 
 from hrcallbacks.plot.animation import network_animation
 from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
 from hrcallbacks.plot.heatmap import heatmap
 from hrcallbacks.plot.histograms import histograms
 from hrcallbacks.plot.network import network
+from hrcallbacks.plot.style import Panels
 from hrcallbacks.plot.trajectories import trajectories
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Plots:
         *,
         variables: str | Sequence[str] | None = None,
         axes: np.ndarray | Sequence[Axes] | Sequence[Sequence[Axes]] | None = None,
-    ) -> npt.NDArray[np.object_]:
+    ) -> Panels:
         """Weights over time, and their gradients: see `hr.plot.trajectories`."""
         return trajectories(self._recording, variables=variables, axes=axes)
 
@@ -63,7 +63,7 @@ class Plots:
         self,
         *,
         variables: str | Sequence[str] | None = None,
-        smooth: SupportsIndex = 1,
+        smooth: SupportsIndex | None = None,
         by: Literal["layer", "variable"] = "layer",
         ax: Axes | None = None,
     ) -> Axes:
@@ -76,7 +76,7 @@ class Plots:
         self,
         *,
         variables: str | Sequence[str] | None = None,
-        smooth: SupportsIndex = 1,
+        smooth: SupportsIndex | None = None,
         ax: Axes | None = None,
     ) -> Axes:
         """The relative size of each update: see `hr.plot.update_ratio`."""
@@ -87,6 +87,7 @@ class Plots:
         *,
         quantity: Literal["gradients", "weights"] = "gradients",
         variables: str | Sequence[str] | None = None,
+        scale: Literal["record", "robust", "linear", "log"] | None = None,
         limit: float | None = None,
         decades: float | None = None,
         ax: Axes | None = None,
@@ -96,6 +97,7 @@ class Plots:
             self._recording,
             quantity=quantity,
             variables=variables,
+            scale=scale,
             limit=limit,
             decades=decades,
             ax=ax,
@@ -109,7 +111,7 @@ class Plots:
         ridges: SupportsIndex = 12,
         magnitude: bool | None = None,
         axes: np.ndarray | Sequence[Axes] | None = None,
-    ) -> npt.NDArray[np.object_]:
+    ) -> Panels:
         """How values are distributed over time: see `hr.plot.histograms`."""
         return histograms(
             self._recording,

@@ -37,7 +37,8 @@ def network_animation(
         ax: Axes to draw on; None for a new figure.
 
     Returns:
-        The animation. Keep a reference to it: without one, it stops.
+        The animation; its `figure` is the one that moves. Keep a reference to it:
+        without one, it stops.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -57,13 +58,15 @@ def network_animation(
 
     picture.show(0)
     figure: Any = picture.ax.figure
-    return FuncAnimation(
+    animation: Any = FuncAnimation(
         figure,
         picture.show,
         frames=len(recording),
         interval=interval,
         repeat_delay=2 * interval,
     )
+    animation.figure = figure
+    return animation
 
 
 def save_animation(

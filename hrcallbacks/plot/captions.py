@@ -45,23 +45,23 @@ def add_legend(ax: Axes, widest: float, steepest: float | None) -> None:
         Line2D([], [], color=up, linewidth=3, label="weight > 0"),
         Line2D([], [], color=down, linewidth=3, label="weight < 0"),
     ]
-    scale = f"widest: |weight| {widest:.3g}"
+    scale = f"widest: |weight| {widest:.3g}; ring: bias"
     if steepest is not None:
         entries += [
             mark("^", 7, up, up, "gradient > 0"),
             mark("v", 7, down, down, "gradient < 0"),
             mark("o", 9, style.faint(0.25), style.ink(), "no gradient (dead)"),
         ]
-        scale += f", largest: |gradient| {steepest:.3g}"
+        entries.insert(2, entries.pop())  # Columns are filled one after the other.
+        scale += f"\nlargest: |gradient| {steepest:.3g}"
     ax.legend(
         handles=entries,
-        title=f"{scale}; ring: bias",
+        title=scale,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
-        ncols=len(entries),
+        ncols=2,
         frameon=False,
-        fontsize="small",
-        title_fontsize="small",
+        fontsize="medium",
         columnspacing=1.2,
         handletextpad=0.4,
         handlelength=1.4,

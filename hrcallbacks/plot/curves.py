@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.plot import source, style
-from hrcallbacks.plot.lines import Line, draw
+from hrcallbacks.plot.lines import Line, draw, name_ends, size_for
 from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def loss(
     """The loss of each recorded step's batch, before its update.
 
     Two runs in one picture: `hr.plot.loss({"Rate 0.1": first, "Rate 0.3": second})`.
+    Each line has its name at its end, or of more than 20 lines some; the figure says
+    how many have none.
 
     Args:
         recording: A recording, or several by name, to compare.
@@ -59,14 +61,12 @@ def loss(
         look = style.line_style(number, len(named))
         losses = np.asarray(one.index["loss"], float)
         lines.append(Line(style.plain_text(str(name)), x, losses, look))
-    ax = style.new_axes(ax)
+    ax = style.new_axes(ax, size=size_for([n.label for n in lines if several]))
     entries = draw(ax, lines, smooth=smooth, log=log)
-    if len(entries) > len(lines):
-        style.legend_right(ax, entries)
-    elif several:
-        ax.legend(handles=entries, frameon=False)
+    entries += name_ends(ax, lines) if several else []
+    style.legend_above(ax, entries, "Loss")
     xlabel = names.pop() if len(names) == 1 else "Step"
-    style.finish(ax, title="Loss", xlabel=xlabel, ylabel="Loss")
+    style.finish(ax, xlabel=xlabel, ylabel="Loss")
     return ax
 
 
@@ -74,28 +74,30 @@ def gradient_flow(
     recording: Recording,
     *,
     variables: str | Sequence[str] | None = None,
-    smooth: SupportsIndex = 1,
+    smooth: SupportsIndex | None = None,
     by: Literal["layer", "variable"] = "layer",
     ax: Axes | None = None,
 ) -> Axes:
     """Norms of the gradients over time, one line a layer, on a logarithmic scale.
 
     Where gradients vanish, the lines of the first layers lie far below those of the
-    last. What a logarithmic scale cannot show is marked at its edges: a norm of zero
-    at the lower one, a norm that is NaN or infinite at the upper one.
+    last. Colours run from light blue, the first layer, to dark orange, the last. Each
+    line has its name at its end, or of more than 20 lines some; the figure says how
+    many have none. What a logarithmic scale cannot show is marked at its edges: a
+    norm of zero at the lower one, a norm that is NaN or infinite at the upper one.
 
     Args:
         recording: A recording of raw gradients, or of their `"norm"`.
         variables: A glob or list of globs on the paths; None for all.
         smooth: How many records around each one a mean is taken over. It is drawn on
-            top of the norms.
+            top of the norms, as thin lines. None for a twentieth of the records, 1 for
+            no mean.
         by: `"layer"`: a line for all of a layer's gradients together. `"variable"`: a
             line for each variable.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
-        The axes. With more than 7 layers, colours run from blue, the first, to orange,
-        the last.
+        The axes.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -112,16 +114,12 @@ def gradient_flow(
         layers = [[layer] for layer in norms]
     else:
         layers = list(_layers(norms).values())
-    ax = style.new_axes(ax)
+    ax = style.new_axes(ax, size=size_for(list(norms)))
     x, xlabel = source.time_axis(recording)
-    entries = draw(ax, _lines(x, norms, absent, layers), smooth=smooth, log=True)
-    style.legend_right(ax, entries, title="Layer" if by == "layer" else None)
-    style.finish(
-        ax,
-        title="Gradient flow",
-        xlabel=xlabel,
-        ylabel="Gradient norm (Frobenius)",
-    )
+    lines = _lines(x, norms, absent, layers)
+    entries = draw(ax, lines, smooth=smooth, log=True)
+    style.legend_above(ax, entries + name_ends(ax, lines), "Gradient flow")
+    style.finish(ax, xlabel=xlabel, ylabel="Gradient norm (Frobenius)")
     return ax
 
 
@@ -129,25 +127,30 @@ def update_ratio(
     recording: Recording,
     *,
     variables: str | Sequence[str] | None = None,
-    smooth: SupportsIndex = 1,
+    smooth: SupportsIndex | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """How large each update was, relative to the weights that it changed.
 
     This is the Frobenius norm of the update over that of the weights before it. As a
     rule of thumb it is about 1e-3 at a good learning rate; a dashed line marks that.
+    Colours and names are those of `gradient_flow`.
+
+    A variable whose weights were all zero, as biases are at first, has no such ratio:
+    its line has a gap there, and a note says so. That is no sign of a fault; a ratio
+    that is NaN or infinite because the weights are is marked at the upper edge.
 
     Args:
         recording: A recording of the weights' `"update_ratio"`, or of raw weights of
             consecutive steps.
         variables: A glob or list of globs on the paths; None for all.
         smooth: How many records around each one a mean is taken over. It is drawn on
-            top of the ratios.
+            top of the ratios, as thin lines. None for a twentieth of the records, 1 for
+            no mean.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
-        The axes. Where all weights were zero, such as fresh biases, the ratio is
-        infinite, and marked at the upper edge.
+        The axes.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -156,22 +159,19 @@ def update_ratio(
         ImportError: If Matplotlib is not installed.
     """
     source.checked(recording)
-    ratios, absent = _update_ratios(recording, variables)
-    ax = style.new_axes(ax)
+    ratios, absent, from_zero = _update_ratios(recording, variables)
+    ax = style.new_axes(ax, size=size_for(list(ratios)))
     x, xlabel = source.time_axis(recording)
     guide = ax.axhline(
         1e-3, color=style.ink(), alpha=0.7, linestyle="--", linewidth=1, zorder=1.5
     )
     guide.set_label("1e-3, rule of thumb")
-    lines = _lines(x, ratios, absent, list(_layers(ratios).values()))
-    entries = draw(ax, lines, smooth=smooth, log=True)
-    style.legend_right(ax, [*entries, guide])
-    style.finish(
-        ax,
-        title="Update ratio",
-        xlabel=xlabel,
-        ylabel="Norm of update / norm of weights",
-    )
+    lines = _lines(x, ratios, absent | from_zero, list(_layers(ratios).values()))
+    entries = [guide, *draw(ax, lines, smooth=smooth, log=True)]
+    if from_zero.to_numpy().any():
+        entries.append(style.text_entry("gap: all weights were zero"))
+    style.legend_above(ax, entries + name_ends(ax, lines), "Update ratio")
+    style.finish(ax, xlabel=xlabel, ylabel="Norm of update / norm of weights")
     return ax
 
 
@@ -230,17 +230,31 @@ def _lines(
 ) -> list[Line]:
     """A line for each column: a colour for each layer, dashes for its variables."""
     lines = []
-    for number, paths in enumerate(layers):
+    for color, paths in zip(style.depth_colors(len(layers)), layers, strict=True):
         for place, path in enumerate(paths):
-            look = style.line_style(number, len(layers), dashes=place)
+            look = style.line_style(0, dashes=place) | {"color": color}
             y, gap = np.asarray(table[path], float), np.asarray(absent[path])
             lines.append(Line(path, x, np.where(gap, np.nan, y), look, gap))
     return lines
 
 
+class _Ratios(NamedTuple):
+    """A column a variable, a row a record.
+
+    Attributes:
+        table: The ratios.
+        absent: Where there is none, because there was no update.
+        from_zero: Where there is none, because all weights were zero before it.
+    """
+
+    table: pd.DataFrame
+    absent: pd.DataFrame
+    from_zero: pd.DataFrame
+
+
 def _update_ratios(
     recording: Recording, variables: str | Sequence[str] | None
-) -> _Numbers:
+) -> _Ratios:
     """Ratios of the chosen variables, by their short names."""
     paths = choose_paths(recording.paths, variables)
     recorded = recording.arrays("weights", "update_ratio")
@@ -260,10 +274,48 @@ def _update_ratios(
             "record_freq=1."
         )
     names = source.short_names(ratios)
-    return _Numbers(
-        pd.DataFrame({names[p]: ratio for p, (ratio, _) in ratios.items()}),
-        pd.DataFrame({names[p]: absent for p, (_, absent) in ratios.items()}),
+    columns: list[dict[str, np.ndarray]] = [{}, {}, {}]
+    for path, (ratio, absent) in ratios.items():
+        known = ratio, absent, _from_zero(recording, path, ratio, absent)
+        for column, values in zip(columns, known, strict=True):
+            column[names[path]] = values
+    return _Ratios(*map(pd.DataFrame, columns))
+
+
+def _from_zero(
+    recording: Recording,
+    path: str,
+    ratios: np.ndarray,
+    absent: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.bool_]:
+    """Where a ratio is infinite or NaN only because the weights before it were zero.
+
+    Weights that are NaN or infinite remain so: a ratio that is neither, later in the
+    same fit, or weights that are neither after the last update, show that it was zero.
+    """
+    fits = np.searchsorted(
+        [fit.first for fit in recording.fits],
+        np.asarray(recording.index["step"]),
+        side="right",
     )
+    bad = ~np.isfinite(ratios) & ~absent
+    good = np.isfinite(ratios) | (bad & _finite_weights(recording, path))
+    last = {fit: np.flatnonzero(good & (fits == fit)) for fit in np.unique(fits)}
+    ends = np.array([last[fit][-1] if last[fit].size else -1 for fit in fits])
+    return bad & (np.arange(len(ratios)) <= ends)
+
+
+def _finite_weights(recording: Recording, path: str) -> npt.NDArray[np.bool_]:
+    """In which records weights after an update are known to be finite."""
+    count = len(recording)
+    if recording.attributes["weights_at"] != "after":
+        return np.zeros(count, bool)
+    for reduction in ("raw", "norm"):
+        arrays = recording.arrays("weights", reduction)
+        if path in arrays:
+            rows = np.asarray(arrays[path]).reshape(count, -1)
+            return np.asarray(np.isfinite(rows).all(axis=1))
+    return np.zeros(count, bool)
 
 
 def _ratios_of_raw(

@@ -26,6 +26,9 @@ _MOST_NAMED = 30
 # No variable has less of the height than this part of an even share.
 _LEAST_SHARE = 0.6
 _MOST_POWERS = 4
+_DECADES = 6.0
+# The part of the elements that a scale is made for; the others have its last colour.
+_MOST = 0.99
 
 
 def heatmap(
@@ -33,6 +36,7 @@ def heatmap(
     *,
     quantity: Literal["gradients", "weights"] = "gradients",
     variables: str | Sequence[str] | None = None,
+    scale: Literal["record", "robust", "linear", "log"] | None = None,
     limit: float | None = None,
     decades: float | None = None,
     ax: Axes | None = None,
@@ -43,14 +47,24 @@ def heatmap(
     symmetric about zero. NaN and infinities are hatched. If there are many elements,
     those of a small variable have higher rows.
 
+    Gradients often shrink a thousandfold while a model learns, so that on one scale for
+    all steps the first of them leave the others white. By default each variable of each
+    record therefore has a scale of its own: colours show which elements are large among
+    the others, and `gradient_flow` how large they are.
+
     Args:
         recording: A recording of raw values, or of an `hr.Sample` of them.
         quantity: What to draw.
         variables: A glob or list of globs on the paths; None for all.
+        scale: What the strongest colour stands for. `"record"`: for each variable of
+            each record, the magnitude that 99 % of its elements do not exceed.
+            `"robust"`: the magnitude that 99 % of all elements do not exceed.
+            `"linear"`: `limit`. `"log"`: `limit`, on a scale that is logarithmic over
+            `decades` powers of ten below it, and linear below those. None for
+            `"record"` for gradients and `"robust"` for weights; for `"log"` if
+            `decades` is given, or else `"linear"` if `limit` is.
         limit: The magnitude of the strongest colour; None for the largest there is.
-        decades: None for a linear scale. A number for one that is logarithmic over this
-            many powers of ten below `limit`, and linear below those, for gradients of
-            very different sizes.
+        decades: How many powers of ten a logarithmic scale has; None for 6.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
@@ -70,13 +84,16 @@ def heatmap(
     sizes = {p: int(np.prod(a.shape[1:], dtype=int)) for p, (a, _) in found.items()}
     sizes = {path: size for path, size in sizes.items() if size}
     _check(recording, quantity, variables, sizes)
-    _check_positive(limit=limit, decades=decades)
+    colours = _colours(scale, quantity, limit, decades)
     values = {path: _by_column(found[path][0], sizes[path]) for path in sizes}
-    limit = _largest(values.values()) if limit is None else limit
+    if colours.kind == "record":
+        values = {path: _of_record(shown) for path, shown in values.items()}
+    limit = colours.limit or _largest(values.values(), colours.kind)
+    decades = colours.decades
     rows = sum(sizes.values())
     rows = rows if rows <= _MOST_NAMED else len(sizes)
-    ax = style.new_axes(ax, size=(7, max(4, 0.27 * rows + 1)))
-    scale = _scale(limit, decades)
+    ax = style.new_axes(ax, size=(style.WIDTH, max(3.6, 0.27 * rows + 1)))
+    norm = _norm(limit, decades)
     columns = next(iter(values.values())).shape[1]
     extent = _extent(ax, recording, columns)
     heights = _heights(sizes)
@@ -86,16 +103,56 @@ def heatmap(
     for path, shown in values.items():
         top, bottom = bottom, bottom - heights[path]
         boxes[path] = box = _Box(extent.left, extent.right, bottom, top)
-        _draw(ax, shown, box, scale)
+        _draw(ax, shown, box, norm)
         broken += _hatch(ax, ~np.isfinite(shown), box)
         if bottom > 0:
             ax.axhline(bottom, color=style.ink(), linewidth=0.6)
     _name_rows(ax, recording, quantity, boxes, found)
     ax.set_xlim(extent.left, extent.right)
     ax.set_ylim(0, sum(heights.values()))
-    _colorbar(ax, quantity, limit, decades, values.values())
+    label = quantity[:-1].capitalize()
+    label += " / 99 % of its record" if colours.kind == "record" else ""
+    _colorbar(ax, label, limit, decades, values.values())
     _finish(ax, quantity, extent.label, broken)
     return ax
+
+
+class _Colours(NamedTuple):
+    """A valid choice of scale; a limit is known for `"record"`, or if it was given."""
+
+    kind: Literal["record", "robust", "linear", "log"]
+    limit: float | None
+    decades: float | None
+
+
+def _colours(
+    scale: Literal["record", "robust", "linear", "log"] | None,
+    quantity: QuantityName,
+    limit: float | None,
+    decades: float | None,
+) -> _Colours:
+    _check_positive(limit=limit, decades=decades)
+    if scale is None and limit is None and decades is None:
+        scale = "record" if quantity == "gradients" else "robust"
+    scale = scale or ("linear" if decades is None else "log")
+    if scale not in ("record", "robust", "linear", "log"):
+        raise ValueError(
+            "Expected scale: 'record', 'robust', 'linear', 'log' or None. Received: "
+            f"{scale!r}."
+        )
+    if scale in ("record", "robust") and limit is not None:
+        raise ValueError(
+            f"scale={scale!r} finds its limit itself, and limit={limit!r} was given. "
+            "Leave one of them out."
+        )
+    if scale != "log" and decades is not None:
+        raise ValueError(
+            f"Only scale='log' has decades. Received: decades={decades!r} with "
+            f"scale={scale!r}."
+        )
+    if scale == "log":
+        return _Colours(scale, limit, decades or _DECADES)
+    return _Colours(scale, 1.0 if scale == "record" else limit, None)
 
 
 class _Extent(NamedTuple):
@@ -159,9 +216,27 @@ def _by_column(array: npt.ArrayLike, size: int) -> np.ndarray:
     return np.take_along_axis(blocks, place[:, np.newaxis], axis=1)[:, 0].T
 
 
-def _largest(arrays: Iterable[np.ndarray]) -> float:
-    finite = [a[np.isfinite(a)] for a in arrays]
-    return max((float(np.abs(a).max()) for a in finite if a.size), default=0) or 1.0
+def _largest(arrays: Iterable[np.ndarray], kind: str) -> float:
+    """The largest magnitude, or that which 99 % do not exceed; 1 if it is zero."""
+    known = np.concatenate([np.abs(a[np.isfinite(a)]) for a in arrays])
+    if not known.size:
+        return 1.0
+    robust = np.quantile(known, _MOST, method="higher") if kind == "robust" else 0.0
+    return float(robust or known.max()) or 1.0
+
+
+def _of_record(shown: np.ndarray) -> np.ndarray:
+    """Each column as parts of the magnitude that 99 % of it do not exceed."""
+    finite = np.where(np.isfinite(shown), np.abs(shown), np.nan)
+    some = np.isfinite(finite).any(axis=0)
+    scales = np.ones(shown.shape[1])
+    if some.any():
+        known = finite[:, some]
+        scales[some] = np.nanquantile(known, _MOST, axis=0, method="higher")
+        # Where nearly all are zero, the largest.
+        largest = np.nanmax(known, axis=0)
+        scales[some] = np.where(scales[some] > 0, scales[some], largest)
+    return shown / np.where(scales > 0, scales, 1.0)
 
 
 def _heights(sizes: Mapping[str, int]) -> dict[str, float]:
@@ -194,7 +269,7 @@ def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
     return _Extent(-0.5, columns * each - 0.5, label)
 
 
-def _scale(limit: float, decades: float | None) -> Normalize:
+def _norm(limit: float, decades: float | None) -> Normalize:
     from matplotlib.colors import Normalize, SymLogNorm
 
     if decades is None:
@@ -203,11 +278,11 @@ def _scale(limit: float, decades: float | None) -> Normalize:
     return SymLogNorm(threshold, linscale=0.5, vmin=-limit, vmax=limit)
 
 
-def _draw(ax: Axes, shown: np.ndarray, box: _Box, scale: Normalize) -> None:
+def _draw(ax: Axes, shown: np.ndarray, box: _Box, norm: Normalize) -> None:
     ax.imshow(
         np.ma.masked_invalid(shown),
         cmap=style.diverging(),
-        norm=scale,
+        norm=norm,
         extent=box,
         aspect="auto",
         interpolation="nearest",
@@ -261,13 +336,13 @@ def _name_rows(
         step = (box.top - box.bottom) / len(names)
         ticks += [box.top - (n + 0.5) * step for n in range(len(names))]
         labels += names
-    ax.set_yticks(ticks, labels, fontsize="small")
+    ax.set_yticks(ticks, labels)
     ax.tick_params(axis="y", length=0)
 
 
 def _colorbar(
     ax: Axes,
-    quantity: QuantityName,
+    label: str,
     limit: float,
     decades: float | None,
     values: Iterable[np.ndarray],
@@ -277,12 +352,14 @@ def _colorbar(
     high = any((v > limit).any() for v in finite)
     extend = ("both" if high else "min") if low else ("max" if high else "neither")
     bar = ax.figure.colorbar(ax.images[0], ax=ax, pad=0.02, extend=extend)
-    bar.set_label(quantity[:-1].capitalize())
+    bar.set_label(label)
     if decades is None:
         style.plain_ticks(bar.ax.yaxis)
     else:
         powers = _powers(limit, decades)
-        bar.set_ticks([*(-powers[::-1]), 0, *powers], minor=False)
+        texts = [style.short_power(power) for power in powers]
+        minus = [f"\N{MINUS SIGN}{text}" for text in texts[::-1]]
+        bar.set_ticks([*(-powers[::-1]), 0, *powers], labels=[*minus, "0", *texts])
         bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.6)
 
@@ -311,7 +388,7 @@ def _finish(ax: Axes, quantity: QuantityName, xlabel: str, broken: int) -> None:
         ax.legend(
             handles=[entry],
             loc="upper right",
-            bbox_to_anchor=(1, -0.08),
+            bbox_to_anchor=(1, -0.12),
             frameon=False,
-            fontsize="small",
+            fontsize="medium",
         )

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hrcallbacks.checks import positive_integer
 from hrcallbacks.plot import source, style
+from hrcallbacks.plot.style import Panels
 from hrcallbacks.reductions.histogram import Histogram
 from hrcallbacks.selection.variables import choose_paths
 
@@ -34,7 +35,7 @@ def histograms(
     ridges: SupportsIndex = 12,
     magnitude: bool | None = None,
     axes: np.ndarray | Sequence[Axes] | None = None,
-) -> npt.NDArray[np.object_]:
+) -> Panels:
     """Ridges over time: histograms of each variable's elements in some of the records.
 
     Time runs downwards. Each ridge is scaled to its own fullest bin, so that the shapes
@@ -47,12 +48,13 @@ def histograms(
         variables: A glob or list of globs on the paths; None for all.
         ridges: How many records to show, evenly spaced from the first to the last.
         magnitude: True for magnitudes, on a logarithmic scale. False for values; an
-            `hr.Histogram` has only magnitudes. None for values where they were
-            recorded, and magnitudes elsewhere.
+            `hr.Histogram` has only magnitudes. None for magnitudes of gradients, which
+            often shrink a thousandfold, so that their values would be a spike at zero;
+            and for values of weights where they were recorded, magnitudes elsewhere.
         axes: As many axes as there are variables; None for a new figure.
 
     Returns:
-        An array of axes, of shape `(variables,)`.
+        An array of axes, of shape `(variables,)`; its `figure` is theirs.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -65,17 +67,19 @@ def histograms(
     count = min(positive_integer(ridges, "ridges"), len(recording))
     chosen = np.linspace(0, len(recording) - 1, count)
     records = chosen.round().astype(int)
+    if magnitude is None and quantity == "gradients":
+        magnitude = True
     panels = _read(recording, quantity, variables, records, magnitude)
     _check(recording, quantity, variables, magnitude, panels)
     wide = style.columns_for(len(panels))
-    size = (7, 3.4 * -(-len(panels) // wide) + 0.4)
+    size = (style.WIDTH, 3.4 * -(-len(panels) // wide) + 0.4)
     grid, new = style.new_grid(
         axes, (1, len(panels)), size=size, columns=wide, share=False
     )
     names = source.short_names(panels)
     x, label = source.time_axis(recording)
     for number, (ax, path) in enumerate(zip(grid[0], panels, strict=True)):
-        _draw(ax, panels[path], x[records])
+        _draw(ax, panels[path], x[records], most=6 // wide)
         first = number % wide == 0 or not new
         style.finish(
             ax,
@@ -216,8 +220,8 @@ def _named(quantity: QuantityName, ridges: Ridges) -> str:
     return f"|{name}|" if ridges.is_magnitude else name.capitalize()
 
 
-def _draw(ax: Axes, ridges: Ridges, times: np.ndarray) -> None:
-    """Draws ridges, the first at the top."""
+def _draw(ax: Axes, ridges: Ridges, times: np.ndarray, *, most: int) -> None:
+    """Draws ridges, the first at the top; there is room for so many ticks below."""
     count = len(ridges.counts)
     x = np.repeat(ridges.edges, 2)[1:-1]
     for number, color in enumerate(style.depth_colors(count)):
@@ -232,14 +236,14 @@ def _draw(ax: Axes, ridges: Ridges, times: np.ndarray) -> None:
             (2, 0),
             xycoords=ax.get_yaxis_transform(),
             textcoords="offset points",
-            fontsize="x-small",
         )
     ax.set_yticks(np.arange(count)[::-1], [f"{t:,}" for t in times])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.2, count - 1 + _RISE + 0.1)
     if ridges.is_magnitude:
-        ax.set_xscale("log")
+        style.log_ticks(ax.xaxis, most=most)
     else:
+        ax.locator_params(axis="x", nbins=most)
         style.plain_ticks(ax.xaxis)
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hrcallbacks.plot.chain import Chain
     from hrcallbacks.recording.recording import Recording
 
-_WIDTH, _HEIGHT = 7.0, 6.0  # Inches, the height at the most.
+# Inches, the height at the most. Numbers beside the links need more width.
+_WIDTH, _WIDTH_OF_NUMBERS, _HEIGHT = style.WIDTH, 7.0, 6.0
 _SPACING = 0.62  # Inches between the nodes of a layer, if there is room.
 _NARROWEST, _WIDEST = 0.7, 6.0  # Points.
 _SMALLEST, _LARGEST = 10.0, 150.0  # Square points.
@@ -61,9 +62,10 @@ class Picture:
         self._thickest = _largest(*self._biases)
         self._steepest = _largest(self._gradients)
         spacing = min(_SPACING, (_HEIGHT - 1.5) / max(chain.sizes))
-        self._places = chain.places((_WIDTH - 1.2) / spacing)
-        height = 1.5 + spacing * max(chain.sizes)
-        self.ax: Axes = style.new_axes(ax, size=(_WIDTH, height))
+        width = _WIDTH_OF_NUMBERS if values else _WIDTH
+        self._places = chain.places((width - 1.2) / spacing)
+        height = 1.8 + spacing * max(chain.sizes)
+        self.ax: Axes = style.new_axes(ax, size=(width, height))
         ends = chain.ends(self._places)
         self._draw_links(ends)
         self._draw_nodes()
@@ -107,16 +109,15 @@ class Picture:
         circles = [Circle(place, RADIUS) for place in places]
         self.nodes: PatchCollection = PatchCollection(circles, zorder=3)
         self.ax.add_collection(self.nodes, autolim=False)
-        small: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "small"}
-        small["zorder"] = 4
+        look: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
         if max(self._chain.sizes) <= _MOST_NUMBERED:
             for (x, y), name in zip(places, self._chain.unit_names(), strict=True):
-                self.ax.text(x, y, name, **small)
+                self.ax.text(x, y, name, **look)
         layers = [source.layer_of(path) for path in self._chain.kernels]
         names = source.short_names([f"{layer}/" for layer in layers]).values()
         bottom = (1 - max(self._chain.sizes)) / 2 - 0.85
         for nodes, name in zip(self._places, ["input", *names], strict=True):
-            self.ax.text(nodes[0][0], bottom, name.rstrip("/"), **small)
+            self.ax.text(nodes[0][0], bottom, name.rstrip("/"), **look)
 
     def _write(self, ends: np.ndarray) -> captions.Numbers:
         """Numbers beside the links and the nodes, to be filled in."""
@@ -172,9 +173,8 @@ class Picture:
         part = np.abs(np.where(good, weights, 0)) / self._widest
         widths = np.where(good, _NARROWEST + (_WIDEST - _NARROWEST) * part, 1)
         self.links.set_linewidth(widths.tolist())
-        self.links.set_color(
-            [_signed(w, 0.5 + 0.5 * p) for w, p in zip(weights, part, strict=True)]
-        )
+        # Width alone shows the magnitude: a paler line could not be seen.
+        self.links.set_color([_signed(weight) for weight in weights])
         self.links.set_linestyle(["-" if fine else ":" for fine in good])
 
     def _show_gradients(self, gradients: np.ndarray) -> None:
@@ -194,7 +194,7 @@ class Picture:
                 rings.append((ink, 1.0))
             else:
                 width = 1 + 2.5 * abs(bias) / self._thickest
-                rings.append((_signed(bias, 1), width))
+                rings.append((_signed(bias), width))
         faces = [style.faint(0.25) if d else "none" for d in self._dead(record)]
         self.nodes.set_facecolor(faces)
         self.nodes.set_edgecolor([color for color, _ in rings])
@@ -220,9 +220,7 @@ def _largest(*arrays: np.ndarray | None) -> float:
     return max((float(np.abs(a).max()) for a in known if a.size), default=0) or 1.0
 
 
-def _signed(value: float, alpha: float) -> ColorType:
-    from matplotlib.colors import to_rgba
-
+def _signed(value: float) -> ColorType:
     if not np.isfinite(value) or value == 0:
-        return style.faint(0.6)
-    return to_rgba(style.POSITIVE if value > 0 else style.NEGATIVE, alpha)
+        return style.ink()
+    return style.POSITIVE if value > 0 else style.NEGATIVE

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.typing import ColorType
 
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
 # further than Okabe and Ito's own, some of which are too light for white paper.
 PALETTE = ("#0072b2", "#d55e00", "#799e6d", "#c279c2", "#3d92ff", "#9e556d", "#863df3")
 POSITIVE, NEGATIVE = PALETTE[:2]
+
+# From the first layer to the last: searched for among the colours of that contrast, so
+# as to become darker throughout, and so that five of them are told apart by each kind
+# of colour vision.
+_DEPTH = ("#0696ff", "#7581cd", "#8a769a", "#996564", "#b0531c")
+
+# Inches. On a phone, a page shows this in 358 pixels, and text of 10 points, which is
+# the smallest that is used, in 10.
+WIDTH = 4.8
 
 _LINES = ("-", "--", ":", "-.")
 # With more records than this, points on a line hide it.
@@ -74,6 +84,7 @@ def theme(name: Literal["light", "dark", "transparent"]) -> dict[str, Any]:
     papers = ("figure.facecolor", "figure.edgecolor", "axes.facecolor")
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color")
     inks += ("ytick.color", "grid.color", "hatch.color")
+    inks += ("axes.titlecolor", "legend.labelcolor")
     colors = ", ".join(map(repr, PALETTE))
     return {
         **dict.fromkeys(papers, paper),
@@ -118,7 +129,7 @@ def faint(alpha: float) -> ColorType:
     return to_rgba(ink(), alpha)
 
 
-def new_axes(ax: Axes | None, *, size: tuple[float, float] = (7, 4)) -> Axes:
+def new_axes(ax: Axes | None, *, size: tuple[float, float] = (WIDTH, 3.4)) -> Axes:
     """The axes to draw on: those passed, or those of a new figure.
 
     Args:
@@ -138,7 +149,17 @@ def new_axes(ax: Axes | None, *, size: tuple[float, float] = (7, 4)) -> Axes:
 
 def columns_for(count: int) -> int:
     """In how many columns to lay out a number of panels."""
-    return {1: 1, 2: 2, 4: 2}.get(count, 3)
+    return min(count, 2)
+
+
+class Panels(np.ndarray[Any, np.dtype[np.object_]]):
+    """An array of axes, with the figure that they are in."""
+
+    @property
+    def figure(self) -> Figure:
+        """The figure of the axes."""
+        first: Any = self.flat[0]
+        return first.get_figure(root=True)
 
 
 def new_grid(
@@ -148,7 +169,7 @@ def new_grid(
     size: tuple[float, float],
     columns: int | None = None,
     share: bool = True,
-) -> tuple[npt.NDArray[np.object_], bool]:
+) -> tuple[Panels, bool]:
     """Axes in rows and columns: those passed, or those of a new figure.
 
     Args:
@@ -174,7 +195,7 @@ def new_grid(
                 f"Expected axes: {rows * count} of them, for {rows} by {count} panels. "
                 f"Received: {given.size}."
             )
-        return given.reshape(shape), False
+        return given.reshape(shape).view(Panels), False
     columns = min(count, columns or count)
     bands = -(-count // columns)
     figure = plt.figure(figsize=size, layout="constrained")
@@ -184,7 +205,7 @@ def new_grid(
         ax.remove()
     for ax in panels[-1, :count]:
         ax.tick_params(labelbottom=True)
-    return panels[:, :count], True
+    return panels[:, :count].view(Panels), True
 
 
 def line_style(number: int, count: int = 0, *, dashes: int = 0) -> dict[str, Any]:
@@ -207,11 +228,10 @@ def line_style(number: int, count: int = 0, *, dashes: int = 0) -> dict[str, Any
 
 
 def depth_colors(count: int) -> list[ColorType]:
-    """Colours from the first layer to the last, all about as light as the palette's."""
+    """Colours from the first layer, light blue, to the last, dark orange."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    stops = [PALETTE[0], "#9a6fb0", PALETTE[1]]
-    ramp = LinearSegmentedColormap.from_list("depth", stops)
+    ramp = LinearSegmentedColormap.from_list("depth", _DEPTH)
     return [ramp(n / max(count - 1, 1)) for n in range(count)]
 
 
@@ -250,7 +270,7 @@ def finish(
     ax.set(**{name: text for name, text in names.items() if text is not None})
 
 
-def time_ticks(ax: Axes, x: np.ndarray, *, most: int = 8) -> None:
+def time_ticks(ax: Axes, x: np.ndarray, *, most: int = 6) -> None:
     """Puts whole numbers along the time axis: every time, if there are few.
 
     Args:
@@ -269,22 +289,42 @@ def time_ticks(ax: Axes, x: np.ndarray, *, most: int = 8) -> None:
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
-def log_ticks(ax: Axes) -> None:
-    """Makes the y axis logarithmic, labelled 0.2 or 30, or else powers of ten."""
-    from matplotlib.ticker import FuncFormatter
+def log_ticks(axis: Axis, *, most: int = 6) -> None:
+    """Makes an axis logarithmic, labelled 0.2 or 30, or else 1e-6 and so on.
 
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    if low < 1e-3 or high > 1e4:
-        return
+    No exponents are raised: they would be too small to read.
+
+    Args:
+        axis: The x axis or the y axis.
+        most: How many ticks there is room for.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    low, high = axis.get_view_interval()
     few = {2, 3, 5} if high / low < 100 else set[int]()
+    wide = low < 1e-3 or high > 1e4
 
     def text(value: float, _: int | None) -> str:
         leading = value / 10.0 ** np.floor(np.log10(value) + 1e-9)
-        return f"{value:g}" if round(leading, 6) in few | {1} else ""
+        if round(leading, 6) not in few | {1}:
+            return ""
+        return short_power(value) if wide else f"{value:g}"
 
-    ax.yaxis.set_major_formatter(FuncFormatter(text))
-    ax.yaxis.set_minor_formatter(FuncFormatter(text))
+    axis.set_major_locator(LogLocator(numticks=most))
+    axis.set_major_formatter(FuncFormatter(text))
+    axis.set_minor_formatter(FuncFormatter(text))
+
+
+def short_power(value: float) -> str:
+    """A number such as 1e-6.
+
+    Example:
+        >>> short_power(2e-06), short_power(1.0)
+        ('2e-6', '1')
+    """
+    digits, _, power = f"{value:.0e}".partition("e")
+    return f"{digits}e{int(power)}" if int(power) else digits
 
 
 def plain_ticks(axis: Axis) -> None:
@@ -344,16 +384,25 @@ def note(ax: Axes, text: str) -> None:
     ax.set_yticks([])
 
 
-def legend_right(ax: Axes, handles: Sequence[Artist], title: str | None = None) -> None:
-    """A legend beside the axes."""
-    ax.legend(
-        handles=handles,
-        title=title,
-        loc="upper left",
-        bbox_to_anchor=(1.01, 1),
-        borderaxespad=0,
-        frameon=False,
-        fontsize="small",
-        title_fontsize="small",
-        alignment="left",
-    )
+def legend_above(ax: Axes, handles: Sequence[Artist], title: str) -> None:
+    """A title, and below it, above the axes, a legend."""
+    if handles:
+        ax.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            borderaxespad=0.2,
+            frameon=False,
+            fontsize="medium",
+            handlelength=1.4,
+            labelspacing=0.2,
+        )
+    points: float = pyplot().rcParams["font.size"]
+    ax.set_title(title, pad=6 + 1.5 * points * len(handles))
+
+
+def text_entry(label: str) -> Line2D:
+    """An entry of a legend that is text alone."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="none", label=label)

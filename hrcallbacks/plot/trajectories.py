@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.plot import source, style
+from hrcallbacks.plot.style import Panels
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -32,7 +33,7 @@ def trajectories(
     *,
     variables: str | Sequence[str] | None = None,
     axes: np.ndarray | Sequence[Axes] | Sequence[Sequence[Axes]] | None = None,
-) -> npt.NDArray[np.object_]:
+) -> Panels:
     """Weights over time, and their gradients below them, a column for each variable.
 
     A variable of up to 12 elements has a line for each: in a dense network under the
@@ -48,7 +49,7 @@ def trajectories(
 
     Returns:
         An array of axes, of shape `(2, variables)`: weights, then gradients. If only
-        one of the two was recorded, `(1, variables)`.
+        one of the two was recorded, `(1, variables)`. Its `figure` is theirs.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -65,13 +66,14 @@ def trajectories(
     paths = [p for p in recording.paths if any(p in found for found in rows.values())]
     _check(recording, paths, variables)
     wide = style.columns_for(len(paths))
-    height = (2.1 * len(rows) + 0.4) * -(-len(paths) // wide)
+    height = (2.1 * len(rows) + 0.6) * -(-len(paths) // wide)
     shape = (len(rows), len(paths))
-    panels, new = style.new_grid(axes, shape, size=(7, height), columns=wide)
+    size = (style.WIDTH, height)
+    panels, new = style.new_grid(axes, shape, size=size, columns=wide)
     entries: dict[str, list[Artist]] = {}
     for place, path in enumerate(paths):
         column = dict(zip(rows, panels[:, place], strict=True))
-        entries[path] = _draw_column(column, recording, path, rows, most=12 // wide)
+        entries[path] = _draw_column(column, recording, path, rows, most=8 // wide)
     _name_axes(panels, recording, rows, each=wide if new else 1)
     _head(panels[0], entries, wide)
     return panels
@@ -208,13 +210,21 @@ def _head(
 ) -> None:
     """Adds titles, level within each row, and the legends below them."""
     names = source.short_names(entries)
-    most = 12 // wide
+    most = {path: _most_columns(shown, wide) for path, shown in entries.items()}
     for start in range(0, len(entries), wide):
         row = list(entries)[start : start + wide]
-        tallest = max(-(-len(entries[path]) // most) for path in row)
+        tallest = max(-(-len(entries[path]) // most[path]) for path in row)
         for ax, path in zip(panels[start:], row, strict=False):
-            ax.set_title(names[path], pad=6 + 14 * tallest, fontsize="medium")
-            _legend(ax, entries[path], most)
+            ax.set_title(names[path], pad=6 + 15 * tallest, fontsize="medium")
+            _legend(ax, entries[path], most[path])
+
+
+def _most_columns(entries: Sequence[Artist], wide: int) -> int:
+    """How many entries of a legend have room side by side above a panel."""
+    labels = [str(entry.get_label()).strip("$") for entry in entries]
+    # A symbol's indices take as much room as one letter.
+    longest = max((1 if "^" in text else len(text) for text in labels), default=0)
+    return max(1, int(style.WIDTH * 0.8 / wide / (0.36 + 0.085 * longest)))
 
 
 def _legend(ax: Axes, entries: Sequence[Artist], most: int) -> None:
@@ -227,7 +237,6 @@ def _legend(ax: Axes, entries: Sequence[Artist], most: int) -> None:
             bbox_to_anchor=(0.5, 1.0),
             borderaxespad=0.2,
             frameon=False,
-            fontsize="small",
             handlelength=1.0,
             handletextpad=0.3,
             columnspacing=0.7,

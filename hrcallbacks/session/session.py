@@ -2,7 +2,7 @@
 
 Everything that can fail between a captured step and the bytes in the store goes through
 one door: see `hrcallbacks.session.door`. Nothing takes effect before the first epoch
-begins: a fit that is refused until then leaves no trace.
+begins, so a fit that is rejected before then leaves no trace.
 """
 
 import contextlib
@@ -19,7 +19,8 @@ from hrcallbacks.recording.recording import Recording
 from hrcallbacks.session import notices, preflight
 from hrcallbacks.session.arming import Arming
 from hrcallbacks.session.audience import Audience
-from hrcallbacks.session.caller import Caller, Stack
+from hrcallbacks.session.begun_fit import BegunFit
+from hrcallbacks.session.caller import Stack
 from hrcallbacks.session.clock import Clock
 from hrcallbacks.session.door import deferring, guarded
 from hrcallbacks.session.intake import Intake
@@ -37,49 +38,49 @@ class Session:
     """One recorder's recording, over any number of fits of one model.
 
     Args:
-        settings: What the recorder was asked for.
+        settings: The recorder's arguments.
 
     Attributes:
+        settings: The recorder's arguments.
+        clock: Counts steps.
         store: Where records go.
-        intake: What makes records of captured steps.
-        stopped: Whether nothing is recorded: no fit has begun, or a fault stopped it.
-        deferred: What is to end the training at the next hook, such as Ctrl-C.
-        attached: Whether it records outside of `fit`.
+        audience: The sinks.
+        intake: Makes records of captured steps.
+        probes: What is taken from each step.
+        begun: The latest fit that has begun, or None.
+        stopped: Whether recording is off: no fit has begun, or a fault stopped it.
+        deferred: What ends the training at the next hook, such as Ctrl-C.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock: Clock = Clock(settings.cadence)
         self.store: Store = settings.new_store()
-        self._audience = Audience(settings.sinks)
+        self.audience: Audience = Audience(settings.sinks)
         self.intake: Intake = Intake(
             self.store,
-            self._audience,
+            self.audience,
             background=settings.store is not None,
             per_epoch=settings.cadence.per_epoch,
         )
+        self.probes: Probes = Probes(settings, self.store, self.audience.takes)
+        self.probes.on_late = self._declare_late
+        self.begun: BegunFit | None = None
         self.stopped: bool = True
         self.deferred: BaseException | None = None
-        self.attached: bool = False
-        self._lock = threading.Lock()  # Fits in two threads ask to be let in.
+        self._lock = threading.Lock()  # Fits in two threads may ask at once.
         self._waiting: dict[int, Waiting] = {}  # By thread.
-        self._fit: ModelFit | None = None  # The latest that began.
-        self._caller: Caller | None = None  # What runs it.
-        self._arming: Arming | None = None  # When its steps are armed.
-        self._iterations: int | None = None  # Updates made before it.
-        self._probes = Probes(settings, self.store, self._audience.takes)
-        self._probes.on_late = self._declare_late
         self._steps = Steps(
-            settings, self.clock, self._probes, self.intake, self._audience
+            settings, self.clock, self.probes, self.intake, self.audience
         )
 
-    # A fit is let in, and begins.
+    # A fit is admitted, and begins.
 
     def admit(self, fit: ModelFit) -> None:
-        """Checks all that can be checked of a fit; changes nothing.
+        """Checks everything about a fit that can be checked; changes nothing.
 
         Raises:
-            ValueError: If it cannot be recorded; says why.
+            ValueError: If it cannot be recorded; the message says why.
             OSError: If the store cannot be written.
         """
         with self._lock:
@@ -87,32 +88,27 @@ class Session:
             preflight.check_once(self._waiting)
             self.settle()
             preflight.check_data(fit)
-            preflight.check_model(fit, self._fit, len(self.store))
+            self._check_model(fit)
             if backend.is_chief(fit.model):
                 self.store.check_place()
-            self._probes.prepare(fit)
+            self.probes.prepare(fit)
             stack = Stack.here()
             self._waiting[stack.thread] = Waiting(fit, stack, Arming(fit.model))
 
     def _check_free(self, fit: ModelFit) -> None:
-        running = self._model if self.is_running else None
-        preflight.check_free(fit.model, running=running, attached=self.attached)
+        begun = self.begun
+        running = begun.model if begun is not None and begun.is_running else None
+        attached = begun is not None and begun.attached
+        preflight.check_free(fit.model, running=running, attached=attached)
+
+    def _check_model(self, fit: ModelFit) -> None:
+        earlier = self.begun and self.begun.fit
+        preflight.check_model(fit, earlier, len(self.store))
 
     @property
-    def is_running(self) -> bool:
-        """Whether a fit that began still runs."""
-        if self._fit is None:
-            return False
-        return self.attached or (self._caller is not None and self._caller.is_running)
-
-    @property
-    def has_trained(self) -> bool:
-        """Whether a fit has begun."""
-        return self._fit is not None
-
-    @property
-    def _model(self) -> Any:
-        return self._fit and self._fit.model
+    def model(self) -> Any:
+        """The model of the latest fit; None before the first."""
+        return self.begun and self.begun.model
 
     def begin_epoch(self, epoch: int) -> None:
         """An epoch begins; before the first one, the fit does.
@@ -121,41 +117,33 @@ class Session:
             epoch: Its number, from 1.
 
         Raises:
-            ValueError: If the fit was refused.
+            ValueError: If the fit is rejected.
             OSError: If the store cannot be written.
         """
         with self._lock:
             waiting = self._waiting.pop(threading.get_ident(), None)
             if waiting is not None:
-                self._check_free(waiting.fit)  # Two may have been let in.
-                preflight.check_model(waiting.fit, self._fit, len(self.store))
+                self._check_free(waiting.fit)  # Two may have been admitted.
+                self._check_model(waiting.fit)
                 self._begin(waiting, epoch)
-        if self._caller is not None:  # Steps are counted, also after a fault.
+        begun = self.begun
+        if begun is not None and not begun.has_ended:  # Keeps counting after a fault.
             self.clock.begin_epoch(epoch)
         if not self.stopped:
             self._steps.begin_epoch()
 
     def _begin(self, waiting: Waiting, epoch: int) -> None:
         fit = waiting.fit
-        self._probes.prepare(fit)  # Again: another fit may have been let in meanwhile.
+        self.probes.prepare(fit)  # Again: another fit may have been admitted.
         preflight.check_size(
-            fit, epoch, self.clock.total, self.settings, self.store, self._probes
+            fit, epoch, self.clock.total, self.settings, self.store, self.probes
         )
-        before = self._fit
-        self._fit = fit
         try:
             self._begin_store(fit, epoch)
         except BaseException:
-            self._fit = before
             self.store.abandon()
             raise
-        self._arming = waiting.arming
-        self._arming.begin()
-        here = Stack.here()
-        self._caller = Caller.of(waiting.stack, here) or Caller(
-            here.thread, here.frames[-1]
-        )
-        self._iterations = fit.iterations
+        self.begun = BegunFit(waiting)
         self._steps.begin_fit()
         self.stopped = False
 
@@ -163,66 +151,66 @@ class Session:
         chief = backend.is_chief(fit.model)
         self.store.open(chief=chief)
         run = RunInfo(
-            reductions=self._probes.plan.reductions,
+            reductions=self.probes.plan.reductions,
             per_epoch=self.settings.cadence.per_epoch,
             skips_nonfinite=fit.skips_nonfinite,
             chief=chief,
             records=len(self.store),
         )
-        self._audience.begin(run)
-        if self._probes.is_resolved:
-            self._probes.declare(fit.model)
+        self.audience.begin(run)
+        if self.probes.is_resolved:
+            self.probes.declare(fit.model)
         size = getattr(fit.model, "steps_per_execution", 1)
         self.clock.begin_fit(fit.batches, size)
-        known = self.settings.record_freq == 1 and self._probes.is_resolved
-        known = known and self._probes.plan.is_raw
-        variables = self._probes.variables(fit.model) if known else {}
+        known = self.settings.record_freq == 1 and self.probes.is_resolved
+        known = known and self.probes.plan.is_raw
+        variables = self.probes.variables(fit.model) if known else {}
         self.store.begin_fit(
             snapshot_fit(variables, run_eagerly=fit.model.run_eagerly, known=known)
         )
-        # Now, while variables have their values: under JAX they have none in a fit.
+        # Now, while variables have values: on JAX they have none during a fit.
         self.intake.begin_fit(snapshot_optimizers(fit.optimizers, known=known))
         steps = self.store.begin_epoch(epoch, self.clock.steps, fit.batches)
         self.clock.steps = self.clock.before_fit = steps
 
     def _declare_late(self) -> None:
-        """Of a model that is built in its first step."""
+        """Declares the variables of a model built in its first step."""
         if not self.stopped:
-            self._probes.declare(self._model)
+            self.probes.declare(self.model)
 
-    # It goes on.
+    # The fit runs.
 
-    def _raise_deferred(self) -> None:
-        """Ends the training where something is to."""
+    def raise_deferred(self) -> None:
+        """Raises what was deferred, if anything."""
         error, self.deferred = self.deferred, None
         if error is not None:
             raise error
 
     def begin_execution(self, batch: int) -> None:
-        """Has the execution that comes record, if one of its steps is to be."""
-        self._raise_deferred()
+        """Makes the next execution record, if one of its steps is wanted."""
+        self.raise_deferred()
         self._begin_execution(batch)
 
     @guarded
     def _begin_execution(self, batch: int) -> None:
-        model = self._model
-        self._audience.speak(model)
+        model = self.model
+        self.audience.speak(model)
         probe = self._steps.begin_execution(batch, model)
-        if probe is not None and self._arming is not None:
-            self._arming.run(functools.partial(self._arm, model, probe))
+        if probe is not None and self.begun is not None:
+            self.begun.arming.run(functools.partial(self._arm, model, probe))
 
     @guarded
     def _arm(self, model: Any, probe: Probe) -> None:
         ArmedStep.arm(model, probe, functools.partial(self.receive, probe))
 
     def end_execution(self, batch: int, logs: Any) -> None:
-        """Counts the steps that ran; lets sinks add to the logs."""
-        if self._fit is None:
+        """Counts the steps that ran, and lets sinks add to the logs."""
+        if self.begun is None:
             return
-        size = getattr(self._model, "steps_per_execution", 1)
+        size = getattr(self.model, "steps_per_execution", 1)
         steps = self.clock.end_execution(batch, size)
         if not self.stopped:
-            self._audience.log_batch(logs, steps)
+            self.audience.log_batch(logs, steps)
 
     @deferring
     @guarded
@@ -233,22 +221,23 @@ class Session:
         self._steps.take(probe, number, logs, packed)
 
     def end_epoch(self, logs: Any) -> None:
-        """Hands the epoch's records on, with the epoch's metrics."""
-        self._raise_deferred()
+        """Passes the epoch's records on, with the epoch's metrics."""
+        self.raise_deferred()
         self._end_epoch(logs)
 
     @guarded
     def _end_epoch(self, logs: Any) -> None:
-        self._steps.end_epoch(logs, self._model)
-        self._audience.look(self.recording)
-        self._audience.speak(self._model)
+        self._steps.end_epoch(logs, self.model)
+        self.audience.look(self.recording)
+        self.audience.speak(self.model)
 
-    # It ends: as it should, by a fault, or broken off.
+    # The fit ends: as it should, by a fault, or interrupted.
 
     def end_fit(self) -> None:
-        """Waits until all is stored; says so if nothing of the fit was recorded."""
+        """Waits until everything is stored; warns if nothing was recorded."""
         self._end_fit()
-        self._caller = None
+        if self.begun is not None:
+            self.begun.end()
 
     @guarded
     def _end_fit(self) -> None:
@@ -257,23 +246,23 @@ class Session:
         self.store.end_fit()
         self.store.close()
         self.intake.close()
-        self._audience.end()
-        self._audience.speak(self._model)
+        self.audience.end()
+        self.audience.speak(self.model)
         self.stopped = True
         steps = self.clock.total
         if steps and not (self.clock.hit or len(self.store)):
             notices.nothing_recorded(self.settings, steps)
 
     def stop(self, error: Exception) -> None:
-        """Stops the recording, not the training, and says what can be read of it."""
+        """Stops the recording, not the training, and says what can still be read."""
         self.stopped = True
-        self._probes.forget_failures()
+        self.probes.forget_failures()
         self.store.note_fault(repr(error))
         with contextlib.suppress(Exception):
             self.intake.flush()
             self.intake.wait()
         self.intake.discard()
-        self._audience.end()
+        self.audience.end()
         with contextlib.suppress(Exception):
             self.store.close()
         notices.recording_stopped(self.clock.epoch, error, self._count())
@@ -285,16 +274,14 @@ class Session:
         return 0
 
     def settle(self) -> None:
-        """Closes the books on a fit that broke off, of which no hook says anything."""
-        broke_off = self._caller is not None and not self.is_running
-        if not broke_off or self._fit is None:
+        """Finishes a fit that was interrupted, which no hook reports."""
+        begun = self.begun
+        if begun is None or begun.has_ended or begun.is_running:
             return
-        self._caller = None
-        if self._arming is not None:
-            self._arming.clear()
+        begun.end()
         if self.stopped:
             return
-        note_in_flight(self.clock, self.store, self._iterations, self._fit.iterations)
+        note_in_flight(self.clock, self.store, begun.iterations, begun.fit.iterations)
         self._flush()
         if self.stopped:
             return
@@ -303,76 +290,35 @@ class Session:
         if untrained and not self.store.fits[-1].fault:
             self.store.withdraw_fit()
             if not self.store.fits:
-                self._fit = None
+                self.begun = None
 
     @guarded
     def _flush(self) -> None:
-        # Of an epoch of unknown length, the last step is known only at its end.
+        # If an epoch's length is unknown, its last step is known only at its end.
         if not (self.settings.cadence.per_epoch and self.clock.batches is None):
             self.intake.flush()
         self.intake.wait()
         self.store.flush()
 
-    # It is read.
+    # The recording is read.
 
     def recording(self) -> Recording:
         """The `Recording` so far."""
         return Recording.of(self.readable())
 
     def readable(self) -> Snapshot:
-        """What can be read of the store, once all that came before is in it."""
+        """What can be read from the store, once everything so far is in it."""
         self.settle()
         self._flush()
         return self.store.snapshot()
 
     def close(self) -> None:
-        """Lets the store go; nothing is recorded any more."""
+        """Releases the store; recording is over."""
         self.settle()
         self.stopped = True
         self._waiting.clear()
         self.intake.discard()
-        # Of a store that was removed there is nothing to keep.
+        # A store that was removed has nothing to keep.
         with contextlib.suppress(FileNotFoundError):
             self.store.close()
-        self._audience.end()
-
-    # Outside of fit.
-
-    def begin_loop(self, fit: ModelFit) -> Probe:
-        """Begins to record a loop of the user's own, as one epoch.
-
-        Returns:
-            What is to be taken of its steps.
-
-        Raises:
-            ValueError: As of `admit`.
-            OSError: As of `admit`.
-        """
-        self.admit(fit)
-        self.begin_epoch(1)
-        self.attached = True
-        probe = self._probes.of_step(recorded=True)
-        assert probe is not None
-        return probe
-
-    def begin_loose_step(self, batch: int) -> bool:
-        """Begins a step of a loop; gives whether it is to be recorded."""
-        self._raise_deferred()
-        self.clock.begin_execution(batch, 1)
-        self.clock.end_execution(batch, 1)
-        if not self.stopped:
-            self._audience.speak(self._model)
-        return bool(self.clock.wanted) and not self.stopped
-
-    def end_loop(self, missed: str | None) -> None:
-        """Ends to record a loop.
-
-        Args:
-            missed: What could not be recorded, or None.
-        """
-        if missed:
-            self.store.note_fault(missed)
-        elif not self.clock.total - self.clock.before_fit:
-            notices.nothing_seen()
-            self.clock.hit = True  # Said.
-        self.end_fit()
+        self.audience.end()

@@ -1,39 +1,27 @@
-"""Records on disk: a Zarr store that is written while training goes on.
+"""Records on disk: a Zarr store that is written while training runs.
 
 See `zarr_format` for the layout.
 """
 
 import contextlib
-import json
-import shutil
 import time
-import uuid
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hrcallbacks.storage.columns import Column, Columns
-from hrcallbacks.storage.place import (
-    NUMBER,
-    Lock,
-    checked_path,
-    claim,
-    exists,
-    is_local,
-)
 from hrcallbacks.storage.resumption import resume
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
-from hrcallbacks.storage.zarr_columns import ColumnWriter, write_array
-from hrcallbacks.storage.zarr_format import attributes_json, fit_arrays
+from hrcallbacks.storage.zarr_columns import ColumnWriter
+from hrcallbacks.storage.zarr_group import RecordingGroup
 from hrcallbacks.storage.zarr_index import CHUNK, Epoch, IndexWriter, write_epochs
-from hrcallbacks.storage.zarr_reader import Stored, import_zarr, open_group
+from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.types import Fit, Key, Record, Spec
 
-# How long a record waits at the most while others come.
+# The longest that a record waits for others.
 _FLUSH_SECONDS = 10.0
 # An epoch's end flushes, but not more often than this.
 _SHORTEST_SECONDS = 1.0
@@ -43,38 +31,30 @@ class ZarrStore(Store):
     """Writes records to a Zarr store.
 
     Args:
-        path: A path, or an fsspec URL. The first number for which nothing is there
-            takes the place of `{n}` in it.
-        resume: Whether to go on with the recording that is there, if one is.
+        path: A path or an fsspec URL. `{n}` in it stands for the first number that is
+            free.
+        resume: Whether to continue a recording that is already there.
     """
 
     def __init__(self, path: object, *, resume: bool = False) -> None:
         super().__init__()
-        import_zarr()
-        self._pattern = self._path = checked_path(path)
+        self._group = RecordingGroup(path, resume=resume)
         self._resume = resume
-        self._lock = Lock()
         self._begin()
 
     def _begin(self) -> None:
-        """Is a store that has not been opened yet."""
+        """Resets to a store that has not been opened."""
         self.columns: Columns = Columns()
         self.attributes: dict[str, Any] = {}
         self.fits: list[Fit] = []
-        self._path = self._pattern
-        self._continues = False  # Whether the last fit on disk is to be continued.
-        self._continued = False  # Whether the latest fit is one that was continued.
-        self._group: Any = None
+        self._continues = False  # Whether to continue the last fit on disk.
+        self._continued = False  # Whether the latest fit is a continued one.
         self._count = 0
-        self._written = 0  # Records that count on disk.
+        self._written = 0  # Number of records that count on disk.
         self._writers: dict[str, ColumnWriter] = {}
         self._index: IndexWriter | None = None
         self._epochs: list[Epoch] = []
         self._flushed = time.monotonic()
-        self._saved_attributes: str | None = None
-        self._saved: set[str] = set()  # Folders of arrays of fits that lie on disk.
-        self._id = uuid.uuid4().hex  # Tells our recording from others at that path.
-        self._made = False  # Whether this store made what lies at the path.
         self._begun = False
         self._writes = True
 
@@ -84,112 +64,79 @@ class ZarrStore(Store):
 
     @property
     def path(self) -> str:
-        """Where it writes; with `{n}` in it until that is known."""
-        return self._path
+        """Where it writes, with `{n}` in it until the number is known."""
+        return self._group.path
 
     # A fit begins.
 
     def check_place(self) -> None:
-        """Refuses a path where nothing could be written; changes nothing.
+        """See `Store.check_place`.
 
         Raises:
-            FileExistsError: If a recording is there that is not to be continued, or
-                something else.
+            FileExistsError: If something is there that must not be continued.
             BlockingIOError: If another recorder is writing there.
         """
-        if self._begun or self._is_numbered or not exists(self._path):
-            return
-        self._lock.take(self._path)
-        self._lock.release()
-        self._check_resumes()
-
-    def _check_resumes(self) -> None:
-        if not self._resume:
-            raise FileExistsError(
-                f"There is something at store={self._path!r} already. Choose "
-                "another path, delete it, or go on with the recording in it: "
-                "GradientRecorder(..., resume=True). A recorder with {n} in its store, "
-                "such as store='runs/{n}.zarr', takes a new place each time."
-            )
-
-    @property
-    def _is_numbered(self) -> bool:
-        return NUMBER in self._pattern
+        if not self._begun:
+            self._group.check_place()
 
     def open(self, *, chief: bool = True) -> None:
         """See `Store.open`.
 
         Raises:
-            ImportError: If Zarr is not installed.
-            FileExistsError: If a recording is there that is not to be continued, or
-                something else.
-            BlockingIOError: If another recorder is writing there.
+            FileExistsError: For the same reasons as `check_place`.
+            BlockingIOError: For the same reasons as `check_place`.
+            FileNotFoundError: If the recording of this recorder's earlier fits is gone.
             ValueError: If what is there cannot be continued.
             OSError: If it cannot be written.
         """
         self._writes = chief
         if not chief:
             return
-        if self._is_numbered and not self._begun:
-            self._path = claim(self._pattern, self._lock)
-        self._lock.take(self._path)
-        if self._begun:  # A further fit of the same recorder.
-            if not self._is_there():
-                raise FileNotFoundError(
-                    f"The store {self._path!r} of this recorder's earlier fits is "
-                    "gone. Call recorder.reset() to begin another recording there."
-                )
+        if self._begun:
+            self._group.reopen()
             return
         try:
-            if exists(self._path):
-                self._check_resumes()
-                self._load()
-            else:
-                self._group = open_group(self._path, mode="w-")
-                self._made = True
-                self._index = IndexWriter(self._group, empty_index())
+            stored = self._group.open()
+            if stored is None:
+                self._index = IndexWriter(self._group.zarr, empty_index())
                 self._save_attributes()
+            else:
+                self._load(stored)
         except BaseException:
-            self.close()
+            self._group.release()
             raise
         self._begun = True
 
-    def _load(self) -> None:
-        stored = Stored(self._path)
+    def _load(self, stored: Stored) -> None:
         self.columns = Columns(stored.columns)
         self.fits = stored.fits
         self.attributes = stored.attributes
-        for number, fit in enumerate(self.fits):
-            self._saved |= {folder for folder, _ in fit_arrays(number, fit)}
-        self._group = open_group(self._path, mode="r+")
-        self._id = stored.id or self._id
-        if stored.id is None:  # It was written before there was one.
-            self._group.update_attributes({"recording_id": self._id})
         self._count = self._written = stored.count
         for column in self.columns:
-            if column.name in self._group:
-                stored.array(column)  # Refuses what is no array of ours.
+            if column.name in self._group.zarr:
+                stored.array(column)  # Rejects an array that is not ours.
             self._writers[column.name] = self._writer(column)
         self._epochs = [Epoch(*epoch) for epoch in stored.epochs()]
         self._restore(stored.index())
         self._continues = bool(self.fits) and not self.fits[-1].ended
 
     def _restore(self, index: pd.DataFrame) -> None:
-        """Brings what follows the last whole chunks back into memory."""
+        """Loads what follows the last whole chunks back into memory."""
         for writer in self._writers.values():
             writer.restore(self._count)
-        self._index = IndexWriter(self._group, index.iloc[: self._count])
+        self._index = IndexWriter(self._group.zarr, index.iloc[: self._count])
 
     def _writer(self, column: Column) -> ColumnWriter:
-        return ColumnWriter(self._group, column, len(self.columns), self._check_there)
+        count, check = len(self.columns), self._group.check_ours
+        return ColumnWriter(self._group.zarr, column, count, check)
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
         """See `Store.check`."""
         if self._continues and len(self.columns) and self.columns.keys != set(specs):
             raise ValueError(
-                f"The recording at {self._path!r} holds other variables or "
-                "reductions than this recorder is to record, and cannot be "
-                "continued. Record the same, or choose another path."
+                f"The recording at {self.path!r} cannot be continued: it holds "
+                "other variables or reductions than this recorder would record. "
+                "Record the same ones, or choose another path."
             )
         super().check(specs)
 
@@ -208,7 +155,7 @@ class ZarrStore(Store):
         """See `Store.begin_fit`."""
         self._continued = self._continues
         if self._continues:
-            # What a replay starts from is what that fit started from.
+            # A replay starts from where that fit started.
             self.update_fit(fault=None)
         else:
             super().begin_fit(fit)
@@ -219,7 +166,7 @@ class ZarrStore(Store):
         if not self._continues:
             return max([steps, *(e.step for e in self._epochs)])
         self._continues = False
-        index = Stored(self._path).index()
+        index = Stored(self.path).index()
         found = resume(
             index,
             self._epochs,
@@ -235,7 +182,7 @@ class ZarrStore(Store):
             self.update_fit(fault=found.gap)
             self._save_attributes()
             warnings.warn(
-                f"The recording at {self._path!r} is incomplete: {found.gap}.",
+                f"The recording at {self.path!r} is incomplete: {found.gap}.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -243,12 +190,12 @@ class ZarrStore(Store):
 
     def _cut(self, index: pd.DataFrame, count: int) -> None:
         self._count = self._written = count
-        if "index" in self._group:
-            self._group["index"].attrs["records"] = count
-        write_epochs(self._group, self._epochs)
+        if "index" in self._group.zarr:
+            self._group.zarr["index"].attrs["records"] = count
+        write_epochs(self._group.zarr, self._epochs)
         self._restore(index.iloc[:count])
 
-    # It goes on.
+    # The fit runs.
 
     def append(self, record: Record) -> None:
         """See `Store.append`."""
@@ -266,12 +213,12 @@ class ZarrStore(Store):
         """See `Store.add_metrics`."""
         if self._index is not None and metrics:
             self._index.add_metrics(first, metrics)
-            self._written = min(self._written, first)  # They are to be written again.
+            self._written = min(self._written, first)  # These are written again.
 
     def end_epoch(self, epoch: int, step: int) -> None:
         """Notes an epoch's last step, and flushes."""
         self._epochs.append(Epoch(len(self.fits), epoch, step))
-        # A run that is to be resumed goes on at the end of an epoch.
+        # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
 
@@ -289,10 +236,10 @@ class ZarrStore(Store):
         """
         if self._index is None:
             return
-        self._check_there()
+        self._group.check_ours()
         for writer in self._writers.values():
             writer.flush(self._count)
-        write_epochs(self._group, self._epochs)
+        write_epochs(self._group.zarr, self._epochs)
         self._save_attributes()
         if self._count > self._written:
             self._index.write(self._count)
@@ -300,63 +247,22 @@ class ZarrStore(Store):
         self._index.forget(self._count)
         self._flushed = time.monotonic()
 
-    def _check_there(self) -> None:
-        # Zarr would make the folders again, and a store without a beginning; or write
-        # into the recording of somebody else.
-        if not self._is_there():
-            local = is_local(self._path)
-            replaced = local and Path(self._path, "zarr.json").is_file()
-            what = "was replaced by another one" if replaced else "has vanished"
-            raise FileNotFoundError(f"the store {self._path!r} {what}")
-
-    def _is_there(self) -> bool:
-        """Whether what lies at the path is this recording."""
-        if not is_local(self._path):
-            return True
-        try:
-            found = json.loads(Path(self._path, "zarr.json").read_bytes())
-            return found["attributes"].get("recording_id") == self._id
-        except (OSError, ValueError, LookupError, AttributeError):
-            return False
-
     def _save_attributes(self) -> None:
-        if self._group is None:
-            return
-        for number, fit in enumerate(self.fits):
-            for folder, arrays in fit_arrays(number, fit):
-                self._save_arrays(folder, arrays)
-        attributes = attributes_json(
-            self._id, self.columns, self.attributes, self.fits, self._saved
-        )
-        text = json.dumps(attributes, default=str)
-        if text != self._saved_attributes:
-            # At once: a reader finds the old ones or the new ones.
-            self._group.update_attributes(json.loads(text))
-            self._saved_attributes = text
+        self._group.save(self.columns, self.attributes, self.fits)
 
-    def _save_arrays(self, folder: str, arrays: list[tuple[str, Any]]) -> None:
-        """What a replay of a fit starts from, once."""
-        if folder in self._saved:
-            return
-        for place, (name, value) in enumerate(arrays):
-            write_array(self._group, f"{folder}/{place}", value, name)
-        self._saved.add(folder)
-
-    # It ends.
+    # The fit ends.
 
     def withdraw_fit(self) -> None:
         """See `Store.withdraw_fit`; removes a store that was made for that fit."""
-        if not self._continued:  # Otherwise it goes on being the one that broke off.
+        if not self._continued:  # A continued fit stays an interrupted one.
             super().withdraw_fit()
 
     def abandon(self) -> None:
-        """See `Store.abandon`; lets others write."""
-        self._lock.release()
-        if self.fits or self._count:
-            return
-        if self._made and is_local(self._path) and self._is_there():
-            shutil.rmtree(self._path)
-        self._begin()
+        """See `Store.abandon`; releases the lock."""
+        self._group.release()
+        if not (self.fits or self._count):
+            self._group.forget()
+            self._begin()
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -366,16 +272,16 @@ class ZarrStore(Store):
                 for writer in self._writers.values():
                     writer.trim(self._count)
         finally:
-            with contextlib.suppress(Exception):  # What went wrong, if that still goes.
-                self._check_there()
+            with contextlib.suppress(Exception):  # Keeps the fault, if it can.
+                self._group.check_ours()
                 self._save_attributes()
-            self._lock.release()
+            self._group.release()
 
     def snapshot(self) -> Snapshot:
-        """What a reader of the store finds."""
-        if self._begun and self._is_there():
-            snapshot = Stored(self._path).snapshot()
-            # Of a disk that takes no more, what is known is more than what is written.
+        """What a reader of the store would find."""
+        if self._begun and self._group.is_ours():
+            snapshot = Stored(self.path).snapshot()
+            # With a full disk, more is known than could be written.
             return replace(snapshot, fits=self._with_faults(snapshot.fits))
         return Snapshot(
             [], dict(self.attributes), list(self.fits), empty_index(), lambda _: None

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def _within(seconds: float, call: Callable[[], bytes]) -> bytes:
 @contextlib.contextmanager
 def _opened(
     whom: str, address: str, question: str, timeout: float
-) -> Iterator[requests.Response]:
+) -> Generator[requests.Response, None, None]:
     """A response whose body has yet to be read; its errors are Python's own."""
     import requests
     import urllib3

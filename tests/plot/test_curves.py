@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from plot_recordings import published, recording_of
+from plot_recordings import overlapping, published, recording_of
 
 import hrcallbacks as hr
 from hrcallbacks.plot import style
@@ -26,6 +26,12 @@ def labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def names(ax):
+    """What is written at the lines' ends, from the top."""
+    found = sorted(ax.texts, key=lambda text: -text.get_position()[1])
+    return [text.get_text() for text in found]
+
+
 def test_loss_is_drawn_over_epochs():
     recording = published(0.3)
     ax = hr.plot.loss(recording)
@@ -41,7 +47,9 @@ def test_loss_is_drawn_over_epochs():
 
 def test_losses_of_several_recordings_are_compared():
     ax = hr.plot.loss({"LR 0.1": published(0.1), "LR 0.3": published(0.3)})
-    assert labels(ax) == ["LR 0.1", "LR 0.3"]
+    losses = {r: hr.load_published_table(r)["loss"].iloc[-1] for r in (0.1, 0.3)}
+    ranked = sorted(losses, key=losses.get, reverse=True)
+    assert names(ax) == [f"LR {rate}" for rate in ranked]
     for rate in (0.1, 0.3):
         expected = hr.load_published_table(rate)["loss"]
         np.testing.assert_array_equal(line(ax, f"LR {rate}").get_ydata(), expected)
@@ -94,7 +102,7 @@ def test_gradient_flow_has_the_norm_of_each_layer():
         np.testing.assert_allclose(line(ax, layer).get_ydata(), expected)
     assert ax.get_yscale() == "log"
     assert ax.get_ylabel() == "Gradient norm (Frobenius)"
-    assert ax.get_legend().get_title().get_text() == "Layer"
+    assert set(names(ax)) == {"hidden", "output"}
 
 
 def test_a_layers_norm_is_that_of_all_its_variables():
@@ -120,7 +128,8 @@ def test_zero_and_nan_norms_are_marked_at_the_edges():
     ax = hr.plot.gradient_flow(recording_of(gradients))
     assert marks(ax, "v") == [2]
     assert marks(ax, "x") == [3]
-    assert labels(ax) == ["a", "zero", "NaN or infinite"]
+    assert labels(ax) == ["zero", "NaN or infinite"]
+    assert names(ax) == ["a"]
 
 
 def test_a_missing_gradient_is_a_gap_and_no_mark():
@@ -148,10 +157,55 @@ def test_many_layers_are_coloured_by_depth_and_some_are_named():
     ax = hr.plot.gradient_flow(recording_of(gradients))
     colors = [line(ax, f"layer_{n:02}").get_color() for n in range(30)]
     assert len(set(colors)) == 30
-    named = labels(ax)
-    assert named[0] == "layer_00"
-    assert named[-1] == "layer_29"
-    assert len(named) == 7
+    assert colors == style.depth_colors(30)
+    assert names(ax)[0] == "layer_00"
+    assert names(ax)[-1] == "layer_29"
+    assert len(names(ax)) == 20
+    assert labels(ax) == ["10 of 30 lines are not named"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 20, 60])
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+def test_names_at_the_ends_lie_apart_and_in_the_order_of_the_lines(count, spread):
+    ends = RNG.random(count) * spread
+    gradients = {
+        f"layer_{n:02}/kernel": np.array([[1.0], [e + 1]]) for n, e in enumerate(ends)
+    }
+    ax = hr.plot.gradient_flow(recording_of(gradients))
+    assert overlapping(ax, [*ax.texts, ax.title]) == []
+    written = names(ax)
+    assert len(written) == min(count, 20)
+    if spread:
+        heights = [ends[int(name.removeprefix("layer_"))] for name in written]
+        assert heights == sorted(heights, reverse=True)
+
+
+def test_what_a_small_panel_has_no_room_to_name_is_counted(figures):
+    gradients = {f"layer_{n:02}/kernel": np.ones((3, 1)) for n in range(20)}
+    _, panels = figures.subplots(2, 2, figsize=(9, 5), layout="constrained")
+    ax = hr.plot.gradient_flow(recording_of(gradients), ax=panels[0, 0])
+    missing = 20 - len(ax.texts)
+    assert missing > 0
+    assert labels(ax) == [f"{missing} of 20 lines are not named"]
+    assert overlapping(ax, ax.texts) == []
+
+
+def test_many_losses_are_named_or_the_figure_says_how_many_are_not():
+    runs = {f"run {n}": recording_of(loss=[1.0, n + 1.0]) for n in range(24)}
+    ax = hr.plot.loss(runs)
+    assert len(names(ax)) == 20
+    assert labels(ax) == ["4 of 24 lines are not named"]
+    assert overlapping(ax, ax.texts) == []
+
+
+def test_long_runs_have_thin_lines_under_a_smooth_one():
+    rows = 10.0 ** RNG.normal(size=(200, 1))
+    recording = recording_of({"a/kernel": rows})
+    raw, smooth = hr.plot.gradient_flow(recording).lines
+    np.testing.assert_allclose(raw.get_ydata(), rows[:, 0])
+    assert smooth.get_ydata()[100] == pytest.approx(rows[95:105].mean())
+    assert raw.get_linewidth() < smooth.get_linewidth() / 2
+    assert len(hr.plot.gradient_flow(recording, smooth=1).lines) == 1
 
 
 def test_variables_of_a_layer_share_its_colour_and_differ_in_dashes():
@@ -182,8 +236,10 @@ def test_ratios_made_of_weights_are_those_that_the_step_recorded(trained):
         np.testing.assert_array_equal(line(recorded_ax, name).get_ydata(), expected)
         made_y = line(made_ax, name).get_ydata()
         np.testing.assert_allclose(made_y, expected, rtol=1e-4)
-    # Biases start at zero: their first ratio is infinite.
-    assert marks(made_ax, "x") == marks(recorded_ax, "x") == [1, 1]
+    # Biases start at zero: their first ratio is infinite, and no fault.
+    for ax in (made_ax, recorded_ax):
+        assert marks(ax, "x") == []
+        assert labels(ax)[-1] == "gap: all weights were zero"
     guide = line(made_ax, "1e-3, rule of thumb")
     assert set(guide.get_ydata()) == {1e-3}
 
@@ -199,6 +255,37 @@ def test_ratios_of_weights_before_the_update_belong_to_their_step():
     np.testing.assert_allclose(drawn, [np.nan, 0.5, 1.0, 2.0])
     assert marks(ax, "x") == []
     assert ax.get_xlim()[0] < 1
+
+
+@pytest.mark.parametrize(
+    ("ratios", "norms", "alarms"),
+    [
+        ([np.inf, 0.5, 0.1], None, []),
+        ([np.nan, np.inf, 0.1], None, []),  # No update from zero, then one.
+        ([0.1, np.inf, np.nan], None, [2, 3]),
+        ([np.inf, 0.5, np.nan], None, [3]),
+        ([0.1, 0.1, np.inf], [1.0, 1.0, np.inf], [3]),
+        ([0.1, 0.1, np.inf], [1.0, 0.0, 2.0], []),
+    ],
+)
+def test_a_ratio_that_only_zero_weights_made_infinite_is_no_alarm(
+    ratios, norms, alarms
+):
+    reduced = {("weights", "update_ratio"): {"a/bias": np.array(ratios)}}
+    if norms:
+        reduced["weights", "norm"] = {"a/bias": np.array(norms)}
+    ax = hr.plot.update_ratio(recording_of(reduced=reduced))
+    assert marks(ax, "x") == alarms
+    assert ("gap: all weights were zero" in labels(ax)) == (
+        len(alarms) != sum(not np.isfinite(r) for r in ratios)
+    )
+
+
+def test_weights_that_become_nan_are_an_alarm():
+    weights = {"a/kernel": np.array([[0.0], [1.0], [np.nan], [np.nan]])}
+    ax = hr.plot.update_ratio(recording_of(weights=weights))
+    assert marks(ax, "x") == [3, 4]
+    assert "gap: all weights were zero" in labels(ax)
 
 
 def test_weights_that_lie_steps_apart_make_no_ratio():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from plot_recordings import published, recording_of
+from plot_recordings import overlapping, published, recording_of
 
 import hrcallbacks as hr
 
@@ -63,10 +63,34 @@ def test_recorded_histograms_show_the_magnitudes_that_raw_ones_do():
     assert notes(ax) == notes(same) == ["", "20 % zero", ""]
 
 
+def test_gradients_that_shrank_are_more_than_a_spike_at_zero():
+    rows = RNG.normal(size=(20, 400)) * 10.0 ** -np.linspace(0, 4, 20)[:, np.newaxis]
+    recording = recording_of({"a/kernel": rows})
+    (ax,) = hr.plot.histograms(recording)
+    assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "|gradient|")
+    (values,) = hr.plot.histograms(recording, magnitude=False)
+    for number in (6, 11):
+        assert np.count_nonzero(ridge(ax, number)[0]) >= 5
+        assert np.count_nonzero(ridge(values, number)[0]) <= 2
+
+
+def test_numbers_below_narrow_panels_lie_apart():
+    gradients = {
+        f"{name}/kernel": 10.0 ** RNG.normal(-4, 2, size=(3, 90)) for name in "abc"
+    }
+    for ax in hr.plot.histograms(recording_of(gradients)):
+        ticks = [*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)]
+        low, high = ax.get_xlim()
+        shown = [t for t in ticks if low <= t.get_position()[0] <= high]
+        assert overlapping(ax, shown) == []
+        assert len([t for t in shown if t.get_text()]) > 1
+
+
 def test_nan_and_infinities_are_counted_beside_the_ridge():
     rows = np.arange(40.0).reshape(4, 10)
     rows[1, :2], rows[2], rows[3, 0] = np.nan, np.nan, np.inf
-    (ax,) = hr.plot.histograms(recording_of({"a/kernel": rows}))
+    recording = recording_of({"a/kernel": rows})
+    (ax,) = hr.plot.histograms(recording, magnitude=False)
     assert notes(ax) == ["", "20 % NaN", "100 % NaN", "10 % inf"]
     assert not ridge(ax, 2)[0].any()
 
@@ -91,7 +115,7 @@ def test_elements_that_are_all_the_same_are_drawn(value, magnitude):
 
 def test_the_largest_float32_numbers_are_drawn():
     recording = recording_of({"a/kernel": np.array([[-3e38, 0, 3e38]])})
-    (ax,) = hr.plot.histograms(recording)
+    (ax,) = hr.plot.histograms(recording, magnitude=False)
     assert np.count_nonzero(ridge(ax, 0)[0]) == 3
 
 

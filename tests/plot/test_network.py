@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from contrasts import DARK, WHITE, contrast
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from PIL import Image
 from plot_recordings import overlapping, published, recording_of
 
@@ -41,6 +42,24 @@ def test_links_show_sign_and_magnitude_of_the_weights(record):
     widths = np.asarray(links.get_linewidths())
     largest = max(np.abs(flat(recording, "weights", n)).max() for n in range(10))
     np.testing.assert_allclose(widths, 0.7 + 5.3 * np.abs(weights) / largest)
+
+
+@pytest.mark.parametrize(
+    ("theme", "paper"),
+    [("light", WHITE), ("dark", DARK), ("transparent", WHITE), ("transparent", DARK)],
+)
+def test_each_link_and_ring_can_be_seen(figures, theme, paper):
+    weights = {"a/kernel": np.array([[[1e-6, -1e-6, 0.0, 1.0, -1.0, np.nan]]])}
+    weights["a/bias"] = np.array([[1e-6, -1e-6, 0.0, 1.0, -1.0, np.nan]])
+    with figures.style.context(hr.plot.theme(theme)):
+        picture = shown(recording_of(weights=weights), 0)
+    for artist in (picture.links.get_colors(), picture.nodes.get_edgecolor()):
+        assert len(artist) >= 6
+        for color in artist:
+            *rgb, alpha = to_rgba(color)
+            seen = alpha * np.array(rgb) + (1 - alpha) * np.array(to_rgb(paper))
+            assert contrast(seen, paper) >= 3
+    assert min(picture.links.get_linewidths()) >= 0.7
 
 
 @pytest.mark.parametrize("record", [0, 4, -1])

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from plot_recordings import published, recording_of
 
 import hrcallbacks as hr
@@ -66,6 +67,48 @@ def test_a_method_passes_each_of_its_arguments_on(monkeypatch, function):
     options = {n: object() for n in list(inspect.signature(function).parameters)[1:]}
     getattr(recording.plot, function.__name__)(**options)
     assert calls == [((recording,), options)]
+
+
+@pytest.mark.filterwarnings("ignore:Animation was deleted:UserWarning")
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_is_returned_has_its_figure(figures, function):
+    made = function(published(0.1))
+    assert made.figure is figures.gcf()
+    if function in (hr.plot.trajectories, hr.plot.histograms):
+        assert isinstance(made, np.ndarray)
+        assert made[:1].figure is made.figure
+        made = function(published(0.1), axes=np.array(made).tolist())
+        assert made.figure is figures.gcf()
+
+
+# Pixels of a figure's width on a phone of 390, and the least that its text may have.
+COLUMN, LEAST = 358, 10
+
+
+def many(count):
+    """A recording of dense layers, one after the other, and of a convolution's size."""
+    rng = np.random.default_rng(0)
+    arrays = {f"layer_{n}/kernel": rng.normal(size=(60, 4, 4)) for n in range(count)}
+    return recording_of(arrays, arrays, loss=rng.random(60))
+
+
+@pytest.mark.parametrize("function", STILL)
+@pytest.mark.parametrize("of", [published(0.1), many(1), many(3), many(12)])
+def test_text_can_be_read_on_a_phone(figures, function, of):
+    figure = function(of).figure
+    given = (
+        [figure]
+        if function is not hr.plot.loss
+        else [figure, hr.plot.loss({f"run {n}": of for n in range(9)}).figure]
+    )
+    for figure in given:
+        figure.draw_without_rendering()
+        texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+        assert texts
+        # A page shows what the figure holds and a tenth of an inch around it.
+        width = figure.get_tightbbox().width + 0.2
+        smallest = min(text.get_fontsize() for text in texts)
+        assert smallest / 72 / width * COLUMN >= LEAST, (width, smallest)
 
 
 def test_a_method_draws_what_the_function_does(figures):

@@ -2,14 +2,14 @@ import itertools
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
+from contrasts import DARK, WHITE, contrast, linear
+from matplotlib.colors import to_hex
 
 import hrcallbacks as hr
 from hrcallbacks.plot import style
 
 pytestmark = pytest.mark.usefixtures("figures")
 
-WHITE, DARK = "#ffffff", "#1e2129"
 OKABE_ITO = (
     "#e69f00",
     "#56b4e9",
@@ -42,18 +42,6 @@ VISION = {
 }
 
 
-def linear(color):
-    """Linear RGB of a colour (IEC 61966-2-1)."""
-    rgb = np.array(to_rgb(color))
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-
-
-def contrast(one, other):
-    """Contrast ratio of WCAG 2."""
-    lights = [linear(c) @ (0.2126, 0.7152, 0.0722) + 0.05 for c in (one, other)]
-    return max(lights) / min(lights)
-
-
 def oklab(rgb):
     """Oklab (Ottosson 2020), in which distances are about as large as they look."""
     cones = [
@@ -77,7 +65,7 @@ def least_distance(palette, vision):
 @pytest.mark.parametrize("paper", [WHITE, DARK])
 def test_the_palette_can_be_read_on_light_and_dark(paper):
     assert min(contrast(color, paper) for color in style.PALETTE) >= 3
-    for count in (8, 40):
+    for count in (1, 2, 5, 8, 40):
         assert min(contrast(c, paper) for c in style.depth_colors(count)) >= 3
 
 
@@ -87,11 +75,34 @@ def test_the_palette_is_told_apart_by_the_colour_blind():
     assert ours > theirs
 
 
+def test_colours_of_layers_are_told_apart_and_ordered_by_the_colour_blind():
+    ours = style.depth_colors(5)
+    for name, vision in VISION.items():
+        assert least_distance(ours, vision) > 0.07, name
+        seen = np.array([oklab(np.array(vision) @ linear(c)) for c in ours])
+        for number, color in enumerate(seen):
+            deeper = np.linalg.norm(seen[number:] - color, axis=1)
+            assert np.all(np.diff(deeper) > 0), name
+    lights = [linear(c) @ (0.2126, 0.7152, 0.0722) for c in style.depth_colors(40)]
+    assert np.all(np.diff(lights) < 0)
+
+
 @pytest.mark.parametrize(("name", "paper"), [("light", WHITE), ("dark", DARK)])
 def test_a_theme_has_its_paper_and_text_that_can_be_read(name, paper):
     settings = hr.plot.theme(name)
     assert settings["figure.facecolor"] == paper
     assert contrast(settings["text.color"], paper) >= 7
+
+
+def test_a_theme_has_its_text_whatever_titles_and_legends_were_set_to(figures):
+    black = {"axes.titlecolor": "black", "legend.labelcolor": "black"}
+    settings = hr.plot.theme("dark")
+    with figures.style.context([black, settings]):
+        _, ax = figures.subplots()
+        ax.plot([1], label="line")
+        ax.set_title("title")
+        texts = [ax.title, *ax.legend().get_texts()]
+    assert {to_hex(t.get_color()) for t in texts} == {settings["text.color"]}
 
 
 def test_the_transparent_theme_can_be_read_on_both(figures, tmp_path):
@@ -117,12 +128,16 @@ def test_themes_are_what_matplotlib_takes_and_leave_it_as_it_was(figures):
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.28, 8.0, {"0.3", "0.5", "1", "2", "5"}), (0.002, 50.0, {"0.01", "1", "10"})],
+    [
+        (0.28, 8.0, {"0.3", "0.5", "1", "2", "5"}),
+        (0.002, 50.0, {"0.01", "1", "10"}),
+        (2e-7, 3.0, {"1e-6", "1e-4", "1e-2", "1"}),
+    ],
 )
 def test_numbers_on_a_logarithmic_axis_are_short(figures, low, high, expected):
     _, ax = figures.subplots()
     ax.plot([1, 2], [low, high])
-    style.log_ticks(ax)
+    style.log_ticks(ax.yaxis)
     ax.figure.draw_without_rendering()
     ticks = [*ax.get_yticklabels(), *ax.get_yticklabels(minor=True)]
     assert expected <= {tick.get_text() for tick in ticks}

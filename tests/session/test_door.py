@@ -20,6 +20,7 @@ from hrcallbacks.storage import (
     memory,
     store,
     zarr_columns,
+    zarr_group,
     zarr_index,
     zarr_store,
 )
@@ -80,7 +81,7 @@ def watched(function, name):
 def functions_behind_the_door():
     """What lies between a captured step and the bytes: `(owner, name)`."""
     modules = [intake, epoch_mean, packing, store, memory, buffer]
-    modules += [zarr_store, zarr_columns, zarr_index]
+    modules += [zarr_store, zarr_group, zarr_columns, zarr_index]
     for module in modules:
         for name, value in vars(module).items():
             if getattr(value, "__module__", None) != module.__name__:
@@ -463,7 +464,7 @@ def test_one_recorder_in_two_models_in_two_threads_is_refused(model, data):
 
     model.fit(*data, batch_size=2, epochs=2, verbose=0, callbacks=[recorder, Fits()])
     assert len(errors) == 2
-    assert "which still runs" in errors[0]
+    assert "which is still running" in errors[0]
     assert "'second'" in errors[0]
     assert recorder.recording.index["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert recorder.recording.attributes["complete"]
@@ -490,7 +491,7 @@ def test_the_same_recorder_in_a_nested_fit_is_refused(model, data, hook, same):
     setattr(nests, hook, nests.nest)
     model.fit(*data, batch_size=2, epochs=2, verbose=0, callbacks=[recorder, nests])
     assert errors
-    assert all("which still runs" in error for error in errors)
+    assert all("which is still running" in error for error in errors)
     assert recorder.recording.index["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert recorder.recording.attributes["complete"]
 

@@ -97,8 +97,11 @@ def published(rate):
 
 def overlapping(ax, texts):
     """Pairs of texts that touch where they are drawn."""
+    from matplotlib.text import Text
+
     ax.figure.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in texts if t.get_text()]
+    # Without the line of an annotation.
+    boxes = [(t.get_text(), Text.get_window_extent(t)) for t in texts if t.get_text()]
     return [
         (one, other)
         for number, (one, box) in enumerate(boxes)

@@ -1,0 +1,196 @@
+# %% [markdown]
+# # Plots
+#
+# Each function of `hr.plot` takes a recording, in memory or opened from a store, and is
+# also a method: `hr.plot.loss(recording)` is `recording.plot.loss()`. Their arguments
+# are on the page of [plot functions](plot_functions.md).
+#
+# What a function returns has a `figure`, which `figure.savefig("loss.png")` writes:
+# Matplotlib's axes, an array of axes, or an animation. Figures are narrow enough to be
+# read on a phone; pass `ax=` or `axes=` to draw on your own.
+
+# %% tags=["setup"]
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+import hrcallbacks as hr
+
+# %% [markdown]
+# Two recordings are drawn here, each of 150 steps, all raw. One is of a small
+# convolutional network that learns to tell four kinds of stripes apart, the other of a
+# network of six hidden units.
+
+# %%
+rng = np.random.default_rng(0)
+kinds = rng.integers(0, 4, 4800)
+images = rng.normal(0, 0.35, (4800, 12, 12, 1)).astype("float32")
+grid = np.indices((12, 12))
+stripes = [grid[0] // 2 == 3, grid[1] // 2 == 3]
+stripes += [grid[0] == grid[1], grid[0] == 11 - grid[1]]
+images[..., 0] += np.array(stripes)[kinds]
+
+layers = keras.layers
+keras.utils.set_random_seed(1)
+cnn = keras.Sequential(
+    [
+        keras.Input((12, 12, 1)),
+        layers.Conv2D(8, 3, activation="relu", name="conv_1"),
+        layers.Conv2D(16, 3, activation="relu", name="conv_2"),
+        layers.MaxPooling2D(),
+        layers.Flatten(),
+        layers.Dense(16, activation="relu", name="hidden"),
+        layers.Dense(4, activation="softmax", name="output"),
+    ],
+    name="cnn",
+)
+small = keras.Sequential(
+    [
+        keras.Input((1,)),
+        layers.Dense(6, activation="relu", name="hidden"),
+        layers.Dense(1, name="output"),
+    ],
+    name="small",
+)
+
+
+def record(model, x, y, learning_rate, loss):
+    """Trains for 150 steps; returns what was recorded."""
+    model.compile(keras.optimizers.Adam(learning_rate), loss=loss)
+    recorder = hr.GradientRecorder(record_freq=1)
+    model.fit(x, y, batch_size=32, verbose=0, callbacks=[recorder])
+    return recorder.recording
+
+
+cross_entropy = "sparse_categorical_crossentropy"
+recording = record(cnn, images, kinds, 0.003, cross_entropy)
+x = rng.normal(size=(4800, 1)).astype("float32")
+initial = small.get_weights()
+units = record(small, x, np.abs(x), 0.03, "mse")
+
+# %% [markdown]
+# ## loss
+#
+# The loss of each recorded step's batch.
+
+# %%
+# Figure: Loss of the convolutional network over 150 steps, on a logarithmic axis: a
+# thin line for each step's batch, and a thick one for the mean of nine.
+hr.plot.loss(recording, smooth=9, log=True)
+plt.show()
+
+# %% [markdown]
+# Several recordings are compared by name.
+
+# %%
+# Figure: Losses of three runs with different learning rates over 150 steps, each line
+# with its name at its end.
+rates = {}
+for rate in (0.003, 0.03, 0.3):
+    small.set_weights(initial)
+    rates[f"rate {rate:g}"] = record(small, x, np.abs(x), rate, "mse")
+hr.plot.loss(rates, smooth=9, log=True)
+plt.show()
+
+# %% [markdown]
+# ## gradient_flow
+#
+# The norm of each layer's gradients. Do they vanish, or explode? Layers have colours in
+# the order of depth.
+
+# %%
+# Figure: Gradient norms of the four layers over 150 steps, on a logarithmic axis, from
+# light blue, the first layer, to dark orange, the last; names at the lines' ends.
+hr.plot.gradient_flow(recording)
+plt.show()
+
+# %% [markdown]
+# ## update_ratio
+#
+# The size of each update, relative to the weights that it changed.
+
+# %%
+# Figure: Update ratios of the eight variables over 150 steps, on a logarithmic axis,
+# kernels solid, biases dashed, with a line at 1e-3. A note says that the biases were
+# zero at first.
+hr.plot.update_ratio(recording)
+plt.show()
+
+# %% [markdown]
+# ## heatmap
+#
+# Each element by step. Each variable of each step has a scale of its own by default.
+
+# %%
+# Figure: Gradients of five variables as colours, blue above zero, orange below, one row
+# an element, one column a step; rows keep their colours for some steps, then change.
+several = ["*conv_1*", "*hidden/bias", "*output*"]
+hr.plot.heatmap(recording, variables=several)
+plt.show()
+
+# %% [markdown]
+# With `scale="log"` all steps have one scale, of six powers of ten.
+
+# %%
+# Figure: The same gradients on a logarithmic scale: strong colours in the first steps,
+# paler ones later.
+hr.plot.heatmap(recording, variables=several, scale="log")
+plt.show()
+
+# %% [markdown]
+# ## histograms
+#
+# How magnitudes of gradients are distributed, in some of the steps; with
+# `quantity="weights"` or `magnitude=False` the values themselves.
+
+# %%
+# Figure: Ridges of histograms of the gradients' magnitudes of two kernels, for twelve
+# steps from the first to the last, on a logarithmic axis.
+hr.plot.histograms(recording, variables=["*conv_2/kernel", "*hidden/kernel"])
+plt.show()
+
+# %% [markdown]
+# ## trajectories
+#
+# Each weight, and its gradient below it; bands for variables of more than 12 elements.
+
+# %%
+# Figure: Weights and gradients of the small network's two kernels over 150 steps, a
+# line for each of six elements.
+hr.plot.trajectories(units, variables="*/kernel")
+plt.show()
+
+# %% [markdown]
+# ## network
+#
+# The nodes and links of a small dense network at one record.
+
+# %%
+# Figure: One input, six hidden units, one output. Links are blue for positive weights
+# and orange for negative ones, wide for large ones; triangles are gradients.
+hr.plot.network(units, record=5)
+plt.show()
+
+# %% [markdown]
+# ## network_animation
+#
+# The same, record by record. `hr.plot.save_animation(animation, "network.gif")` writes
+# it as GIF, HTML or MP4; in a notebook, `IPython.display.HTML(animation.to_jshtml())`
+# shows it with buttons. Its first frame:
+
+# %%
+# Figure: The small network at its first step.
+animation = hr.plot.network_animation(units)
+animation.pause()
+plt.show()
+
+# %% [markdown]
+# ## theme
+#
+# Settings of Matplotlib for a light page, a dark one, or both.
+
+# %%
+# Figure: Loss of the small network, light text on a dark ground.
+with plt.style.context(hr.plot.theme("dark")):
+    hr.plot.loss(units, smooth=9, log=True)
+    plt.show()

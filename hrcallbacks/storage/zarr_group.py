@@ -1,0 +1,188 @@
+"""The place on disk where one recording is written."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hrcallbacks.storage.columns import Column
+from hrcallbacks.storage.place import (
+    NUMBER,
+    Lock,
+    checked_path,
+    claim,
+    exists,
+    is_local,
+)
+from hrcallbacks.storage.zarr_columns import write_array
+from hrcallbacks.storage.zarr_format import attributes_json, fit_arrays
+from hrcallbacks.storage.zarr_reader import Stored, import_zarr, open_group
+from hrcallbacks.types import Fit
+
+
+class RecordingGroup:
+    """The Zarr group of one recording: locked, and checked to still be ours.
+
+    Args:
+        path: A path or an fsspec URL. `{n}` in it stands for the first number that is
+            free.
+        resume: Whether a recording that is already there may be continued.
+
+    Attributes:
+        path: Where it is, with `{n}` in it until the number is known.
+        zarr: The `zarr.Group`; None until it is opened.
+    """
+
+    def __init__(self, path: object, *, resume: bool) -> None:
+        import_zarr()
+        self._pattern = checked_path(path)
+        self._resume = resume
+        self._lock = Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.path: str = self._pattern
+        self.zarr: Any = None
+        self._id = uuid.uuid4().hex  # Tells our recording from others at that path.
+        self._made = False  # Whether we made what is at the path.
+        self._saved_attributes: str | None = None
+        self._saved_folders: set[str] = set()  # Each is written once.
+
+    @property
+    def _is_numbered(self) -> bool:
+        return NUMBER in self._pattern
+
+    def check_place(self) -> None:
+        """Rejects a path that cannot be written; changes nothing.
+
+        Raises:
+            FileExistsError: If something is there that must not be continued.
+            BlockingIOError: If another recorder is writing there.
+        """
+        if self._is_numbered or not exists(self.path):
+            return
+        self._lock.take(self.path)
+        self._lock.release()
+        self._check_resumes()
+
+    def _check_resumes(self) -> None:
+        if not self._resume:
+            raise FileExistsError(
+                f"store={self.path!r} already exists. Choose another path, delete it, "
+                "or continue the recording in it: GradientRecorder(..., resume=True). "
+                "With {n} in the path, such as store='runs/{n}.zarr', each recorder "
+                "uses a new one."
+            )
+
+    def open(self) -> Stored | None:
+        """Locks the place and opens what is there, or makes a new group.
+
+        Returns:
+            The recording to continue; None if the group is new.
+
+        Raises:
+            FileExistsError: For the same reasons as `check_place`.
+            BlockingIOError: For the same reasons as `check_place`.
+            ValueError: If what is there cannot be continued.
+            OSError: If it cannot be written.
+        """
+        if self._is_numbered:
+            self.path = claim(self._pattern, self._lock)
+        self._lock.take(self.path)
+        if exists(self.path):
+            self._check_resumes()
+            return self._adopt(Stored(self.path))
+        self.zarr = open_group(self.path, mode="w-")
+        self._made = True
+        return None
+
+    def _adopt(self, stored: Stored) -> Stored:
+        for number, fit in enumerate(stored.fits):
+            self._saved_folders |= {folder for folder, _ in fit_arrays(number, fit)}
+        self.zarr = open_group(self.path, mode="r+")
+        self._id = stored.id or self._id
+        if stored.id is None:  # Older versions did not write one.
+            self.zarr.update_attributes({"recording_id": self._id})
+        return stored
+
+    def reopen(self) -> None:
+        """Locks the place again, for another fit of the same recorder.
+
+        Raises:
+            BlockingIOError: If another recorder is writing there.
+            FileNotFoundError: If our recording is no longer there.
+        """
+        self._lock.take(self.path)
+        if not self.is_ours():
+            raise FileNotFoundError(
+                f"The store {self.path!r} of this recorder's earlier fits is gone. "
+                "Call recorder.reset() to start another recording there."
+            )
+
+    def is_ours(self) -> bool:
+        """Whether our recording is still what is at the path."""
+        if not is_local(self.path):
+            return True
+        try:
+            found = json.loads(Path(self.path, "zarr.json").read_bytes())
+            return found["attributes"].get("recording_id") == self._id
+        except (OSError, ValueError, LookupError, AttributeError):
+            return False
+
+    def check_ours(self) -> None:
+        """Raises if our recording is gone.
+
+        Zarr would make the folders again, giving a store without a beginning, or write
+        into someone else's recording.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+        """
+        if not self.is_ours():
+            local = is_local(self.path)
+            replaced = local and Path(self.path, "zarr.json").is_file()
+            what = "was replaced by another one" if replaced else "has vanished"
+            raise FileNotFoundError(f"the store {self.path!r} {what}")
+
+    def save(
+        self,
+        columns: Iterable[Column],
+        attributes: Mapping[str, Any],
+        fits: Sequence[Fit],
+    ) -> None:
+        """Writes what describes the recording, and the arrays its fits start from."""
+        if self.zarr is None:
+            return
+        for number, fit in enumerate(fits):
+            for folder, arrays in fit_arrays(number, fit):
+                self._save_arrays(folder, arrays)
+        described = attributes_json(
+            self._id, columns, attributes, fits, self._saved_folders
+        )
+        text = json.dumps(described, default=str)
+        if text != self._saved_attributes:
+            # In one write: a reader finds either the old ones or the new ones.
+            self.zarr.update_attributes(json.loads(text))
+            self._saved_attributes = text
+
+    def _save_arrays(self, folder: str, arrays: list[tuple[str, np.ndarray]]) -> None:
+        if folder in self._saved_folders:
+            return
+        for place, (name, value) in enumerate(arrays):
+            write_array(self.zarr, f"{folder}/{place}", value, name)
+        self._saved_folders.add(folder)
+
+    def release(self) -> None:
+        """Releases the lock."""
+        self._lock.release()
+
+    def forget(self) -> None:
+        """Returns to the state before `open`, removing what it made if still ours."""
+        self.release()
+        if self._made and is_local(self.path) and self.is_ours():
+            shutil.rmtree(self.path)
+        self._begin()
