@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording, open_recording
     from hrcallbacks.recording.runs import Runs, open_recordings
     from hrcallbacks.reductions.histogram import Histogram
+    from hrcallbacks.reductions.per_unit import PerUnit
     from hrcallbacks.reductions.reduction import Reduction
+    from hrcallbacks.reductions.rows import Rows
     from hrcallbacks.reductions.sample import Sample
     from hrcallbacks.report.write import report
     from hrcallbacks.selection.steps import at, every, log_spaced
@@ -37,8 +39,10 @@ __all__ = [
     "Histogram",
     "Logs",
     "MeanOutput",
+    "PerUnit",
     "Recording",
     "Reduction",
+    "Rows",
     "Runs",
     "Sample",
     "Sink",
@@ -68,8 +72,10 @@ _MODULES = {
     "Histogram": "reductions.histogram",
     "Logs": "sinks.logs",
     "MeanOutput": "worked_example.mean_output",
+    "PerUnit": "reductions.per_unit",
     "Recording": "recording.recording",
     "Reduction": "reductions.reduction",
+    "Rows": "reductions.rows",
     "Runs": "recording.runs",
     "Sample": "reductions.sample",
     "Sink": "sinks.sink",

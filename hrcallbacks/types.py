@@ -14,6 +14,11 @@ QuantityName = Literal["gradients", "weights"]
 
 # The quantity that says whether a variable got a gradient: 1 or 0.
 HAS_GRADIENT = "has_gradient"
+# Likewise whether a layer gave an output, and whether there was a gradient of it.
+HAS_OUTPUT = "has_output"
+HAS_OUTPUT_GRADIENT = "has_output_gradient"
+# How many rows an output had: those of the batch.
+OUTPUT_ROWS = "output_rows"
 
 
 class Key(NamedTuple):

@@ -19,6 +19,7 @@ OnBatch = Callable[[Function], Any]  # Calls a train function on one batch.
 Untrained = Callable[[Exception, str], bool]
 StepRunner = Callable[[OnBatch, Untrained], Any]
 Args = tuple[Any, ...]  # What Keras calls a train function with.
+Saw = Callable[[Any, Any], None]  # Called with a tensor, and its gradient or None.
 StandIns = Sequence[tuple[Any, str, Any]]
 
 
@@ -28,9 +29,11 @@ class Trace:
 
     Attributes:
         ops: The array functions to use in it.
+        rows: How many rows the batch has, where its tensors do not say so.
     """
 
     ops: Ops
+    rows: int | None = None
 
 
 class Watcher(Protocol):
@@ -110,6 +113,35 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def tap(self, trace: Trace, tensor: Any, saw: Saw) -> Any:
+        """The same tensor, seen from now on: an identity that tells.
+
+        It must not change how anything is computed, nor let anything out of an inner
+        function (a loop's body, a block that runs again): there nothing is seen.
+
+        Args:
+            trace: What is known of the step.
+            tensor: A tensor of floats.
+            saw: Called with the tensor and None as soon as it is known, and with the
+                tensor and its gradient in each backward pass; all on the level of the
+                step.
+
+        Returns:
+            What is to be used in place of the tensor.
+        """
+
+    def watched(self, trace: Trace) -> contextlib.AbstractContextManager[None]:
+        """A context for a step in which tensors may be tapped."""
+        return contextlib.nullcontext()
+
+    def untouched(self, trace: Trace, tensor: Any) -> Any:
+        """A tapped tensor's numbers, of which the step does not see that they are used.
+
+        Where a backend joins operations, what lies between them has to stay there.
+        """
+        return tensor
+
+    @abstractmethod
     def kept(self, tensor: Any) -> Any:
         """The scalar, safe from later changes."""
 
@@ -173,6 +205,21 @@ class Backend(ABC):
     ) -> contextlib.AbstractContextManager[Any]:
         """A context in which the variables have the values in a step's arguments."""
         return contextlib.nullcontext()
+
+    def concretely(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which array functions run at once, also in a step's tracing."""
+        return contextlib.nullcontext()
+
+    def replicas(self, model: Any) -> int:
+        """In how many replicas, each with a part of the batch, a model is trained."""
+        return 1
+
+    def with_rows(self, model: Any, args: Args) -> Args:
+        """An execution's arguments, once its first batch has told how many rows it has.
+
+        Where tensors have the rows in their shape there is nothing to be done.
+        """
+        return args
 
     @abstractmethod
     def is_chief(self, model: Any) -> bool:

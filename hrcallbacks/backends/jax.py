@@ -17,6 +17,7 @@ from hrcallbacks.backends.backend import (
     Function,
     Observe,
     Receive,
+    Saw,
     StandIns,
     StepRunner,
     Trace,
@@ -40,10 +41,12 @@ class JaxTrace(Trace):
         values: By a variable's id, its value so far in the step. Empty in a
             hand-written loop.
         is_spread: Whether the step runs on several devices.
+        level: That on which its tensors are traced; see `_level`.
     """
 
     values: dict[int, Any] = field(default_factory=dict)
     is_spread: bool = False
+    level: Any = None
 
 
 class JAX(Backend):
@@ -89,6 +92,8 @@ class JAX(Backend):
 
         def note(result: Any) -> None:
             values.update(zip(map(id, variables), result[0], strict=True))
+            state = optimizer.variables
+            values.update(zip(map(id, state), result[1], strict=True))
             if trace.values:
                 trace.values = values
 
@@ -134,7 +139,8 @@ class JAX(Backend):
         def step(state: Any, data: Any) -> Args:
             ids = [id(v) for v in model.trainable_variables]
             values = dict(zip(ids, state[0], strict=True))
-            trace = JaxTrace(Ops(), values, is_spread)
+            level = _level(state[0][0]) if state[0] else None
+            trace = JaxTrace(Ops(), None, values, is_spread, level)
             watcher = observe(trace)
             with watcher.active():
                 logs, state = train_step(state, data)
@@ -233,6 +239,42 @@ class JAX(Backend):
         gradient = self._jax.lax.optimization_barrier(gradient)
         return gradient if scale is None else gradient / scale
 
+    def tap(self, trace: Trace, tensor: Any, saw: Saw) -> Any:
+        """See `Backend.tap`.
+
+        A value that depends on no trainable variable is one of the step itself, and
+        never reaches a backward rule. Others are differentiated: their rule is given
+        values of the step, but for those of an inner function.
+        """
+        assert isinstance(trace, JaxTrace)
+
+        def tell(output: Any, gradient: Any) -> None:
+            parts = [part for part in (output, gradient) if part is not None]
+            if all(_level(part) is trace.level for part in parts):
+                barrier = self._jax.lax.optimization_barrier
+                saw(barrier(output), None if gradient is None else barrier(gradient))
+
+        if _level(tensor) is trace.level:
+            tell(tensor, None)
+            return tensor
+        return self._identity(tell)(tensor)
+
+    def _identity(self, tell: Saw) -> Callable[[Any], Any]:
+        @self._jax.custom_vjp
+        def identity(x: Any) -> Any:
+            return x
+
+        def forward(x: Any) -> tuple[Any, Any]:
+            tell(x, None)
+            return x, x
+
+        def backward(x: Any, gradient: Any) -> tuple[Any]:
+            tell(x, gradient)
+            return (gradient,)
+
+        identity.defvjp(forward, backward)
+        return identity
+
     def _apart(self, trace: JaxTrace, value: Any) -> Any:
         """A variable's value; on several devices, kept apart from the training."""
         barrier = self._jax.lax.optimization_barrier
@@ -250,6 +292,10 @@ class JAX(Backend):
         """See `Backend.to_host`."""
         return widened(np.asarray(value))
 
+    def concretely(self) -> AbstractContextManager[Any]:
+        """See `Backend.concretely`."""
+        return self._jax.ensure_compile_time_eval()
+
     def state_in_reach(self, model: Any, args: Args) -> AbstractContextManager[Any]:
         """See `Backend.state_in_reach`.
 
@@ -265,6 +311,14 @@ class JAX(Backend):
         )
         pairs = map(zip, variables, args[0])
         return keras.StatelessScope(state_mapping=itertools.chain(*pairs))
+
+
+def _level(tensor: Any) -> Any:
+    """On which level of tracing a tensor lives; None for one that is not traced.
+
+    JAX has no public name for it. A tensor that is used on another level has leaked.
+    """
+    return getattr(tensor, "_trace", None)
 
 
 def _on_several_devices(variables: Sequence[Any]) -> bool:

@@ -84,6 +84,8 @@ class Ops:
         changes no sum of squares, keeps XLA from merging the stages.
         """
         squares = self.reshape(self.square(tensor), (-1,))
+        if None in tensor.shape:
+            return self.sum(squares)
         size = math.prod(tensor.shape)
         width = 64 if size < 2**20 else 1024
         if size < 2 * width:
@@ -92,6 +94,18 @@ class Ops:
         columns = self.sum(self.reshape(squares[:even], (-1, width)), axis=0)
         rest = self.sum(squares[even:])
         return self.sum(self.maximum(columns, 0)) + rest
+
+    def first_rows(self, tensor: Any, rows: int) -> Any:
+        """A tensor's first rows; where it has fewer, NaN in place of those it lacks."""
+        if tensor.shape[0] == rows:
+            return tensor
+        cut = tensor[:rows]
+        lacking = [(0, rows - cut.shape[0])] + [(0, 0)] * (len(tensor.shape) - 1)
+        return self.pad(cut, lacking, constant_values=math.nan)
+
+    def rows(self, tensor: Any) -> Any:
+        """How many rows a tensor has, a scalar of float32."""
+        return self.cast(self.shape(tensor)[0], "float32")
 
     def float_counts(self, tensor: Any) -> FloatCounts:
         """The `FloatCounts` of a float32 or float64 tensor."""
@@ -123,13 +137,24 @@ class TensorFlowOps(Ops):
 
     def __init__(self, *, in_xla: bool) -> None:
         self._tf = importlib.import_module("tensorflow")
-        self._in_xla = in_xla
+        self.in_xla: bool = in_xla
 
     def sum_of_squares(self, tensor: Any) -> Any:
         """The sum of a tensor's squares, a scalar."""
-        if self._in_xla:
+        if self.in_xla:
             return super().sum_of_squares(tensor)
         return 2 * self._tf.nn.l2_loss(tensor)  # One pass, no buffer of squares.
+
+    def first_rows(self, tensor: Any, rows: int) -> Any:
+        """See `Ops.first_rows`; also of a tensor whose rows are not known yet."""
+        if tensor.shape[0] == rows:
+            return tensor
+        tf = self._tf
+        cut = tensor[:rows]
+        lacking = [[0, rows - tf.shape(cut)[0]]] + [[0, 0]] * (tensor.shape.rank - 1)
+        nan = tf.constant(math.nan, tensor.dtype)
+        padded = tf.pad(cut, lacking, constant_values=nan)
+        return tf.ensure_shape(padded, (rows, *tensor.shape[1:]))
 
     def _bits(self, tensor: Any, dtype: str) -> Any:
         return self._tf.bitcast(tensor, dtype)

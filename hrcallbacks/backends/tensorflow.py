@@ -2,7 +2,9 @@
 
 import importlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hrcallbacks.backends.backend import (
     Function,
     OnBatch,
     Receive,
+    Saw,
     StatefulBackend,
     StepRunner,
     Trace,
@@ -21,6 +24,20 @@ from hrcallbacks.backends.backend import (
 )
 from hrcallbacks.backends.call import built_for
 from hrcallbacks.backends.ops import TensorFlowOps
+from hrcallbacks.backends.tapes import computed_again, watched_tapes
+
+
+@dataclass
+class TensorFlowTrace(Trace):
+    """What is known of a step while it is traced.
+
+    Attributes:
+        graph: The graph that it is traced into; None where it runs eagerly.
+        tapped: Tensors that are seen, and who is told.
+    """
+
+    graph: Any = None
+    tapped: list[tuple[Any, Saw]] = field(default_factory=list)
 
 
 class TensorFlow(StatefulBackend):
@@ -28,11 +45,62 @@ class TensorFlow(StatefulBackend):
 
     def __init__(self) -> None:
         self._tf = importlib.import_module("tensorflow")
+        self._rows: int | None = None  # Of the latest batch that was looked at.
 
-    def trace(self, model: Any) -> Trace:
+    def trace(self, model: Any) -> TensorFlowTrace:
         """See `Backend.trace`."""
         in_xla = bool(getattr(model, "jit_compile", False))
-        return Trace(TensorFlowOps(in_xla=in_xla))
+        ops = TensorFlowOps(in_xla=in_xla)
+        return TensorFlowTrace(ops, self._rows, self._graph())
+
+    def _graph(self) -> Any:
+        """The graph that operations are added to now; None where they run."""
+        tf = self._tf
+        return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+    def tap(self, trace: Trace, tensor: Any, saw: Saw) -> Any:
+        """See `Backend.tap`; see `tapes` for how gradients are seen.
+
+        Nothing is added to the graph, whose optimizer joins some operations to others.
+        """
+        tf = self._tf
+        assert isinstance(trace, TensorFlowTrace)
+        if not isinstance(tensor, tf.Tensor) or self._graph() is not trace.graph:
+            return tensor
+        if any(tensor is known for known, _ in trace.tapped):
+            tensor = tf.identity(tensor)  # Handed on: each has its own gradient.
+        trace.tapped.append((tensor, saw))
+        saw(tensor, None)
+        return tensor
+
+    def watched(self, trace: Trace) -> AbstractContextManager[None]:
+        """See `Backend.watched`."""
+        assert isinstance(trace, TensorFlowTrace)
+        return watched_tapes(self._tf.GradientTape, trace.tapped, self._is_level(trace))
+
+    def _is_level(self, trace: TensorFlowTrace) -> Callable[[], bool]:
+        return lambda: self._graph() is trace.graph
+
+    def untouched(self, trace: Trace, tensor: Any) -> Any:
+        """See `Backend.untouched`.
+
+        The graph optimizer makes one operation of a product, a bias and an activation,
+        if nobody else needs what lies between; tanh is rounded differently there. The
+        same product of `-x` is exact, and found to be equal by nobody.
+        """
+        in_graph = not self._tf.executing_eagerly()
+        if not in_graph or getattr(trace.ops, "in_xla", False):
+            return tensor
+        return computed_again(self._tf, tensor)
+
+    def concretely(self) -> AbstractContextManager[Any]:
+        """See `Backend.concretely`."""
+        return self._tf.init_scope()
+
+    def replicas(self, model: Any) -> int:
+        """See `Backend.replicas`."""
+        strategy = getattr(model, "distribute_strategy", None)
+        return getattr(strategy, "num_replicas_in_sync", 1)
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
         """Whether a graph is being traced."""
@@ -115,6 +183,29 @@ class TensorFlow(StatefulBackend):
                 del vars(iterator)["get_next_as_optional"]
 
         return call
+
+    def with_rows(self, model: Any, args: Args) -> Args:
+        """See `Backend.with_rows`.
+
+        Keras traces a step for batches of any size. The first one is taken here, and
+        served to the same step by an iterator that promises no more of its shape.
+        """
+        (iterator,) = args
+        eager = model.run_eagerly or self._tf.config.functions_run_eagerly()
+        if model.steps_per_execution > 1 or eager or _is_python(iterator):
+            return args
+        optional = iterator.get_next_as_optional()
+        batches = [optional.get_value()] if optional.has_value() else []
+        leaves = self._tf.nest.flatten(batches)
+        self._rows = leaves[0].shape[0] if leaves and leaves[0].shape.rank else None
+        spec = getattr(iterator, "element_spec", None)
+        try:
+            served = self._tf.data.Dataset.from_generator(
+                lambda: iter(batches), output_signature=spec
+            )
+        except Exception:  # Of what no generator can make, the batch itself will do.
+            return (iter(batches),)
+        return (iter(served),)
 
     def mend(self, optimizers: Sequence[Any]) -> None:
         """See `Backend.mend`.

@@ -10,6 +10,7 @@ from hrcallbacks.backends.backend import (
     Args,
     Function,
     Receive,
+    Saw,
     StatefulBackend,
     StepRunner,
     Trace,
@@ -72,6 +73,22 @@ class Torch(StatefulBackend):
         """See `Backend.gradient`; it may change: see `put_aside`."""
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         return (gradient if scale is None else gradient / scale).detach()
+
+    def tap(self, trace: Trace, tensor: Any, saw: Saw) -> Any:
+        """See `Backend.tap`: a hook of the tensor's own.
+
+        A layer may hand on what it was given: of a view, each has its own gradient. A
+        block that keeps no activations runs again in the backward pass; what it made
+        first is what counts.
+        """
+        if self._torch._C._current_graph_task_id() != -1:  # In a backward pass.
+            return tensor
+        saw(tensor.detach(), None)
+        if not tensor.requires_grad:
+            return tensor
+        seen = tensor.view_as(tensor)
+        seen.register_hook(lambda gradient: saw(tensor.detach(), gradient.detach()))
+        return seen
 
     def to_host(self, value: Any) -> np.ndarray:
         """See `Backend.to_host`."""

@@ -32,6 +32,8 @@ from hrcallbacks.capture.stand_ins import (
     find_optimizers,
     replaced,
 )
+from hrcallbacks.capture.taps import Watched, layer_watchers
+from hrcallbacks.selection.layers import layers_of
 
 # Called after each captured step with its number in the execution (from 0), its logs,
 # and what the probe's packer packed, all on the device.
@@ -83,6 +85,10 @@ class ArmedStep:
         except Exception as error:  # The recorder is told; training goes on.
             self._fail(error)
             return self._plain(*args)
+        if any(probe.awaits_rows for probe, _ in self._listeners):
+            args = backend.with_rows(self._model, args)
+            for probe, _ in self._listeners:
+                probe.awaits_rows = False
         self._args = args
         step = functools.partial(self._step, capturing)
         return backend.run_steps(
@@ -212,7 +218,7 @@ def make_capturing_function(model: Any, probes: Sequence[Probe]) -> Capturing:
         (model, "train_step", step),
         # Keras returns only the outputs of an execution's last step.
         (model, "steps_per_execution", 1),
-        *_watchers(model),
+        *_watchers(model, probes),
     ]
     split = backend.splitter(model, functools.partial(make_function, model))
     return Capturing(make_function(model, stand_ins), stand_ins, split, progress)
@@ -230,13 +236,25 @@ def make_function(model: Any, stand_ins: Sequence[StandIn]) -> Function:
         return model.train_function
 
 
-def _watchers(model: Any) -> Iterator[StandIn]:
+def _watchers(model: Any, probes: Sequence[Probe]) -> Iterator[StandIn]:
     for optimizer in find_optimizers(model):
         apply = getattr(optimizer, backend.apply)
         yield optimizer, backend.apply, _watched_apply(optimizer, apply)
     for metric in model.metrics:
         if metric.name == "loss":
             yield metric, "update_state", _watched_update_state(metric.update_state)
+    if any(probe.watches_layers for probe in probes):
+        layers = [
+            found
+            for found in layers_of(model)
+            if any(probe.watches(found.path) for probe in probes)
+        ]
+        yield from layer_watchers(layers, _see_layer)
+
+
+def _see_layer(layer: Any) -> Watched | None:
+    observation = current()
+    return None if observation is None else observation.see_layer(layer)
 
 
 def _watched_apply(optimizer: Any, apply: Callable[..., Any]) -> Callable[..., Any]:

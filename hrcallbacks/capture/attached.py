@@ -95,6 +95,12 @@ class _Attachment:
         return watched
 
     def _see(self, call: Call, trace: Trace) -> Any:
+        if self._probe.watches_layers:
+            raise ValueError(
+                "outputs= and output_gradients= are taken from inside a training step, "
+                "and a hand-written loop shows no more than its optimizer's calls. "
+                "Train with model.fit or model.train_on_batch."
+            )
         self._busy = True
         try:
             if not self._begin_step():

@@ -14,6 +14,8 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.backends.ops import Ops
 from hrcallbacks.capture.packing import Packed, Place
 from hrcallbacks.capture.probe import Probe
+from hrcallbacks.capture.stand_ins import find_optimizers
+from hrcallbacks.capture.taps import LayerCall, Tap, Tapped, named
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.types import Key
 
@@ -58,14 +60,19 @@ class _Take:
         self.updated: list[set[str]] = []
         self.places: Mapping[str, int] = {}
         self.optimizer = "0"
-        self._model = model
+        self.outputs: Sequence[Tapped] = ()  # Since the call before the present one.
+        self.rows: int | None = trace.rows
+        self.scaled = False
+        self._counts: dict[int, dict[str, int]] = {}  # Calls of layers, by record.
+        self.model = model
+        self._trace = trace
         self._tensors: dict[Place, Any] = {}
         self._gradients: dict[str, Any] = {}  # Those of the current call.
         self._observers = [q.observer(self) for q in probe.quantities]
 
     @property
     def variables(self) -> Mapping[str, Any]:
-        return self.probe.variables(self._model)
+        return self.probe.variables(self.model)
 
     def fail(self, error: Exception) -> None:
         self.failed = True
@@ -79,7 +86,7 @@ class _Take:
             observer.loss(loss)
 
     @_never_breaks_the_step
-    def before(self, call: Call) -> None:
+    def enter(self, call: Call, layers: Sequence[LayerCall]) -> None:
         at = {id(v): index for index, v in enumerate(call.variables)}
         self.places = {p: at[id(v)] for p, v in self.variables.items() if id(v) in at}
         if not self.updated or self.updated[-1] & self.places.keys():
@@ -88,6 +95,17 @@ class _Take:
         self.updated[-1].update(self.places)
         self.optimizer = self.probe.see_optimizer(call.optimizer, call.variables)
         self._gradients = {}
+        self.outputs = named(layers, self._counts.setdefault(self.record, {}))
+        self.scaled = call.scale is not None
+
+    def find(self) -> None:
+        """Refuses, before the first update, what cannot be taken."""
+        if not self.failed:
+            with backend.concretely():
+                self.probe.find(self)
+
+    @_never_breaks_the_step
+    def before(self, call: Call) -> None:
         for observer in self._observers:
             observer.before(call)
 
@@ -107,6 +125,11 @@ class _Take:
 
     # For observers.
 
+    @property
+    def optimizers(self) -> Sequence[Any]:
+        seen = [optimizer for optimizer, _ in self.probe.optimizers.values()]
+        return list({id(o): o for o in [*find_optimizers(self.model), *seen]}.values())
+
     def gradient(self, call: Call, path: str) -> Any:
         if path not in self._gradients:
             gradient = call.grads[self.places[path]]
@@ -120,6 +143,9 @@ class _Take:
 
     def kept(self, scalar: Any) -> Any:
         return backend.kept(scalar)
+
+    def untouched(self, tensor: Any) -> Any:
+        return backend.untouched(self._trace, tensor)
 
     def put_aside(self, tensor: Any) -> Any:
         return backend.put_aside(tensor, (tensor,))
@@ -165,6 +191,7 @@ class Observation:
         self._model = model
         self._takes = [_Take(probe, model, trace) for probe in probes]
         self._inside = False
+        self._layers: list[LayerCall] = []  # Calls since the latest of an optimizer.
 
     def fail(self, error: Exception) -> None:
         """Takes nothing out of this step, and tells the recorders why."""
@@ -176,14 +203,33 @@ class Observation:
         """Watches what happens in this thread."""
         _thread.observation = self
         try:
-            yield
+            with self._seeing_layers():
+                yield
         finally:
             _thread.observation = None
+
+    def _seeing_layers(self) -> contextlib.AbstractContextManager[None]:
+        if any(take.probe.watches_layers for take in self._takes):
+            return backend.watched(self.trace)
+        return contextlib.nullcontext()
 
     def see_loss(self, loss: Any) -> None:
         """Takes the loss of this batch."""
         for take in self._takes:
             take.see_loss(loss)
+
+    def see_layer(self, layer: Any) -> tuple[LayerCall, Tap]:
+        """A layer is called: what sees that call, and how its tensors are seen."""
+        seen = LayerCall(layer)
+        self._layers.append(seen)
+        return seen, self._tap
+
+    def _tap(self, tensor: Any, tapped: Tapped) -> Any:
+        try:
+            return backend.tap(self.trace, tensor, tapped.saw)
+        except Exception as error:
+            self.fail(error)
+            return tensor
 
     def see_call(self, call: Call) -> Any:
         """Runs an optimizer's call, and takes what it was given and what it changed.
@@ -193,9 +239,13 @@ class Observation:
         """
         if self._inside:
             return call.run()
+        layers, self._layers = self._layers, []
+        built = call.optimizer.built
         for take in self._takes:
             # A selection that matches nothing is rejected before the first update.
             take.probe.variables(self._model)
+            take.enter(call, layers)
+            take.find()
             take.before(call)
         self._inside = True
         try:
@@ -207,6 +257,8 @@ class Observation:
         except Exception as error:
             self.fail(error)
         for take in self._takes:
+            if not built:
+                take.find()
             take.after(call)
         return result
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from hrcallbacks.quantities.gradients import Gradients
-from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.quantities.quantity import Quantity, Scene
 from hrcallbacks.quantities.step_values import StepValues
 from hrcallbacks.quantities.weights import Weights
 from hrcallbacks.selection.variables import (
@@ -31,20 +31,30 @@ class Plan:
     Attributes:
         gradients: The gradients.
         weights: The weights.
+        late: What else is recorded, of which only a step tells what there is.
+        has_found: Whether a step has told.
         specs: What a record holds of the model; nothing until `select`.
 
     Args:
         variables: Which variables: see `GradientRecorder(variables=)`.
         gradients: The gradients.
         weights: The weights.
+        late: What else is recorded.
     """
 
     def __init__(
-        self, variables: Variables, gradients: Gradients, weights: Weights
+        self,
+        variables: Variables,
+        gradients: Gradients,
+        weights: Weights,
+        late: Sequence[Quantity] = (),
     ) -> None:
         check_pattern(variables)
         self.gradients = gradients
         self.weights = weights
+        self.late: Sequence[Quantity] = late
+        self.has_found: bool = False
+        self._found: dict[Key, Spec] = {}
         self.specs: Mapping[Key, Spec] = {}
         self._variables = variables
         self._trainable: Sequence[Any] = ()  # All trainable variables of the model.
@@ -52,7 +62,7 @@ class Plan:
     @property
     def quantities(self) -> list[Quantity]:
         """What is taken of a step for a record."""
-        return [StepValues(), self.gradients, self.weights]
+        return [StepValues(), self.gradients, self.weights, *self.late]
 
     @property
     def is_raw(self) -> bool:
@@ -82,8 +92,39 @@ class Plan:
         specs: dict[Key, Spec] = {}
         for quantity in self.quantities:
             specs |= quantity.choose(chosen)
-        self._trainable, self.specs = trainable, specs
+        self._trainable, self.specs = trainable, {**specs, **self._found}
         return chosen
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a step is still to tell what is recorded of it."""
+        return bool(self.late) and not self.has_found
+
+    def check_model(self, model: Any) -> None:
+        """See `Quantity.check_model`."""
+        for quantity in self.late:
+            quantity.check_model(model)
+
+    @property
+    def row_bytes(self) -> int:
+        """How much each row of a batch takes of a record."""
+        rows = [q.row_bytes for q in self.late]
+        return sum(rows)
+
+    def find(self, scene: Scene) -> bool:
+        """See `Quantity.find`.
+
+        Returns:
+            Whether there is anything new.
+        """
+        found: dict[Key, Spec] = {}
+        for quantity in self.late:
+            found |= quantity.find(scene)
+        fresh = {key: spec for key, spec in found.items() if key not in self._found}
+        self._found |= fresh
+        self.specs = {**self.specs, **fresh}
+        self.has_found = True
+        return bool(fresh)
 
     def variables(
         self, earlier: Mapping[str, tuple[int, ...]]
@@ -102,8 +143,10 @@ class Plan:
 
     def describe(self) -> dict[str, Any]:
         """What describes the whole recording, for `Recording.attributes`."""
+        hidden = [sorted(q.out_of_reach) for q in self.late if q.out_of_reach]
         return {
             "reductions": self.reductions,
+            **({"out_of_reach": hidden[0]} if hidden else {}),
             "weights_at": self.weights.at,
             "backend": keras.config.backend(),
             "versions": _VERSIONS,

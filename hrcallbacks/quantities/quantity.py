@@ -1,7 +1,7 @@
 """What a quantity is: something recorded in training steps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from hrcallbacks.reductions.reduction import Reduction
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from hrcallbacks.backends.call import Call
     from hrcallbacks.backends.ops import Ops
+    from hrcallbacks.capture.taps import Tapped
 
 
 class Scene(Protocol):
@@ -59,11 +60,40 @@ class Scene(Protocol):
         """See the class."""
         ...
 
+    @property
+    def model(self) -> Any:
+        """The model."""
+        ...
+
+    @property
+    def outputs(self) -> "Sequence[Tapped]":
+        """Outputs of layers since the call before the present one."""
+        ...
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows the batch has, where its tensors do not say so."""
+        ...
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the present call's optimizer has the loss scaled."""
+        ...
+
+    @property
+    def optimizers(self) -> Sequence[Any]:
+        """The model's optimizers, and others that were seen at work."""
+        ...
+
     def gradient(self, call: "Call", path: str) -> Any:
         """The gradient passed to a call, dense and unscaled; None if there is none.
 
         A variable without a gradient is left out: None cannot leave a graph.
         """
+        ...
+
+    def untouched(self, tensor: Any) -> Any:
+        """An output's numbers, of which the step does not see that they are used."""
         ...
 
     def put_aside(self, tensor: Any) -> Any:
@@ -142,14 +172,21 @@ class Quantity(ABC):
         name: Its name in keys and in recordings.
         is_apart: Whether its tensors are joined with none of another quantity when
             they leave the step.
+        watches_layers: Whether it has to see layers at work.
     """
 
     name: ClassVar[str]
     is_apart: bool = False
+    watches_layers: bool = False
 
     @abstractmethod
     def observer(self, scene: Scene) -> Observer:
         """What takes it out of a step."""
+
+    @property
+    def of_record(self) -> Collection[str]:
+        """Which quantities keys of a record name for it."""
+        return (self.name,)
 
     def choose(self, variables: Mapping[str, Any]) -> Mapping[Key, Spec]:
         """Decides what is recorded of a model.
@@ -164,6 +201,40 @@ class Quantity(ABC):
             ValueError: If it cannot be recorded of these variables.
         """
         return {}
+
+    def check_model(self, model: Any) -> None:
+        """Refuses a model of which it cannot be taken, as far as that can be told.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+
+    def watches(self, path: str) -> bool:
+        """Whether it has to see the layer of that path at work."""
+        return False
+
+    def find(self, scene: Scene) -> Mapping[Key, Spec]:
+        """Fixes what is taken of things that only a step itself shows.
+
+        Called before an optimizer updates anything, each time that a step is traced.
+
+        Returns:
+            What a record holds of those that were not known.
+
+        Raises:
+            ValueError: If it cannot be taken of these.
+        """
+        return {}
+
+    @property
+    def out_of_reach(self) -> Collection[str]:
+        """Layers of which it was to be taken, and that no step lets be seen."""
+        return ()
+
+    @property
+    def row_bytes(self) -> int:
+        """How much each row of a batch takes of a record."""
+        return 0
 
     def complete(self, values: "dict[Key, np.ndarray]") -> None:
         """Adds to a record, on the host, what follows from the values taken."""

@@ -18,18 +18,26 @@ class Wanted:
     """Which reductions are recorded of which variables.
 
     Args:
-        quantity: `"gradients"` or `"weights"`.
+        quantity: Its name, which is that of the argument.
         what: None, `"raw"`, the name of a reduction, a `Reduction`, a callable, a list
             of these, or a dict from glob to any of them, the first glob that matches
             a path deciding.
+        of: What globs are on, for messages.
 
     Raises:
         TypeError: If `what` has the wrong type.
         ValueError: If a name is unknown, or two reductions have the same name.
     """
 
-    def __init__(self, quantity: str, what: Reductions) -> None:
+    def __init__(
+        self,
+        quantity: str,
+        what: Reductions,
+        *,
+        of: str = "Variable.path, such as '*/kernel'",
+    ) -> None:
         self._quantity = quantity
+        self._on = of
         rules = what if isinstance(what, Mapping) else {"*": what}
         self._rules = {self._glob(g): self._reductions(w) for g, w in rules.items()}
         self.reductions: dict[str, Reduction] = {}
@@ -53,6 +61,20 @@ class Wanted:
     def describe(self) -> dict[str, dict[str, Any]]:
         """By name, what a reader needs to know about the reductions."""
         return {name: r.describe() for name, r in self.reductions.items()}
+
+    @property
+    def globs(self) -> list[str]:
+        """The globs, in turn; none where nothing is recorded."""
+        return list(self._rules) if self else []
+
+    def glob_of(self, *names: str) -> str | None:
+        """The first glob that matches one of several names of the same thing."""
+        found = (g for g in self._rules if any(matches(n, g) for n in names))
+        return next(found, None)
+
+    def of_glob(self, glob: str | None) -> tuple[Reduction, ...]:
+        """The reductions that a glob asks for."""
+        return self._rules[glob] if glob is not None else ()
 
     def of(self, paths: Iterable[str]) -> dict[str, tuple[Reduction, ...]]:
         """The reductions of each variable.
@@ -103,14 +125,19 @@ class Wanted:
             ValueError: If a reduction fails.
         """
         return {
-            Key(self._quantity, reduction.name, path): self._spec(
+            Key(self._quantity, reduction.name, path): self.spec(
                 reduction, path, Spec(tuple(variables[path].shape), dtypes[path])
             )
             for path, reductions in chosen.items()
             for reduction in reductions
         }
 
-    def _spec(self, reduction: Reduction, path: str, spec: Spec) -> Spec:
+    def spec(self, reduction: Reduction, path: str, spec: Spec) -> Spec:
+        """What a reduction makes of a tensor.
+
+        Raises:
+            ValueError: If it fails.
+        """
         # A function of the user's own is tried before training.
         try:
             return reduction.spec(spec)
@@ -124,8 +151,8 @@ class Wanted:
     def _glob(self, glob: object) -> str:
         if not isinstance(glob, str):
             raise TypeError(
-                f"Expected the keys of {self._quantity}= to be globs on Variable.path, "
-                f"such as '*/kernel'. Received: {glob!r}."
+                f"Expected the keys of {self._quantity}= to be globs on {self._on}. "
+                f"Received: {glob!r}."
             )
         return glob
 
@@ -152,7 +179,8 @@ class Wanted:
             raise kind(
                 f"Expected {self._quantity} to be None, 'raw', one of "
                 f"{names_for(self._quantity)}, "
-                "hr.Histogram(), hr.Sample(n), hr.Reduction(name, function), a list of "
+                "hr.Histogram(), hr.Sample(n), hr.Rows(n), hr.PerUnit('mean'), "
+                "hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
             )
         if found.of_update and self._quantity != "weights":

@@ -21,7 +21,14 @@ from hrcallbacks.recording.statistics import statistic
 from hrcallbacks.storage.saving import save
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.storage.zarr_reader import Stored
-from hrcallbacks.types import HAS_GRADIENT, Fit, Key
+from hrcallbacks.types import (
+    HAS_GRADIENT,
+    HAS_OUTPUT,
+    HAS_OUTPUT_GRADIENT,
+    OUTPUT_ROWS,
+    Fit,
+    Key,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 
     from hrcallbacks.plot import Plots
 
-_QUANTITIES = ("gradients", "weights")
+_QUANTITIES = ("gradients", "weights", "outputs", "output_gradients", "optimizer")
 
 
 class Recording:
@@ -105,6 +112,26 @@ class Recording:
         """Mapping from path to an array of weights, `(records, *shape)`."""
         return self.arrays("weights")
 
+    @property
+    def outputs(self) -> Arrays:
+        """Mapping from name to an array of outputs of a layer, `(records, *shape)`.
+
+        The name is the layer's path; `tower#2` of its second call in a step; `lstm.0`
+        and `encoder.tokens` of several outputs; `hidden/preactivation` of what goes
+        into a layer's own activation.
+        """
+        return self.arrays("outputs")
+
+    @property
+    def output_gradients(self) -> Arrays:
+        """Mapping from name to an array of gradients with respect to outputs."""
+        return self.arrays("output_gradients")
+
+    @property
+    def optimizer(self) -> Arrays:
+        """Mapping from path to an array of an optimizer's variable."""
+        return self.arrays("optimizer")
+
     def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
         """What was recorded of gradients or weights.
 
@@ -158,9 +185,34 @@ class Recording:
     @property
     def has_gradient(self) -> pd.DataFrame:
         """DataFrame of bool, records by paths: whether there was a gradient."""
-        flags: Mapping[str, Any] = self._arrays.get((HAS_GRADIENT, ""), {})
-        columns = {path: np.asarray(flags[path]) == 1 for path in flags}
+        return self._flags(HAS_GRADIENT)
+
+    @property
+    def has_output(self) -> pd.DataFrame:
+        """DataFrame of bool, records by names: whether a layer gave that output."""
+        return self._flags(HAS_OUTPUT)
+
+    @property
+    def has_output_gradient(self) -> pd.DataFrame:
+        """DataFrame of bool, records by names: whether an output had a gradient."""
+        return self._flags(HAS_OUTPUT_GRADIENT)
+
+    @property
+    def output_rows(self) -> pd.DataFrame:
+        """DataFrame, records by names: how many rows an output had in that step.
+
+        An array of raw outputs has as many rows as those of the first batch. Of a
+        larger batch it has the first ones; of a smaller one the rest is NaN.
+        """
+        return pd.DataFrame(self._numbers(OUTPUT_ROWS), index=self.index.index)
+
+    def _flags(self, quantity: str) -> pd.DataFrame:
+        columns = {path: n == 1 for path, n in self._numbers(quantity).items()}
         return pd.DataFrame(columns, index=self.index.index, dtype=bool)
+
+    def _numbers(self, quantity: str) -> dict[str, np.ndarray]:
+        arrays: Mapping[str, Any] = self._arrays.get((quantity, ""), {})
+        return {path: np.asarray(arrays[path]) for path in arrays}
 
     def statistic(self, quantity: str, reduction: str) -> pd.DataFrame:
         """A number for each record and variable.

@@ -68,7 +68,10 @@ def _columns(
     raw = recording.arrays(quantity)
     named = NAMED.get(reduction)
     columns = {}
-    for path in progress(recording.paths, of=f"Reading {quantity}", unit="variable"):
+    paths = recording.paths
+    if quantity not in ("gradients", "weights"):
+        paths = list(dict.fromkeys([*recorded, *raw]))
+    for path in progress(paths, of=f"Reading {quantity}", unit="variable"):
         if path in recorded:
             columns[path] = np.asarray(recorded[path])
         elif named is not None and not named.of_update and path in raw:

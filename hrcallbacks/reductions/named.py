@@ -74,7 +74,10 @@ def _count(ops: Any, flags: Any) -> Any:
 
 
 def _zero_fraction(ops: Any, x: Any) -> Any:
-    return ops.cast(_count(ops, ops.equal(x, 0)), "float32") / math.prod(x.shape)
+    # A layer's output may have as many rows as the batch turns out to have.
+    known = None not in x.shape
+    size = math.prod(x.shape) if known else ops.cast(ops.size(x), "float32")
+    return ops.cast(_count(ops, ops.equal(x, 0)), "float32") / size
 
 
 def _extreme(function: str) -> Callable[[Any, Any], Any]:

@@ -50,6 +50,8 @@ class Reduction:
 
     # Whether it also takes the weights from before the update.
     of_update = False
+    # Whether what it makes has a place for each row, or for some of them.
+    of_rows = False
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
         if not callable(function):
@@ -102,6 +104,8 @@ class Reduction:
 
 
 class _Raw(Reduction):
+    of_rows = True
+
     def __init__(self) -> None:
         self.name = RAW
 

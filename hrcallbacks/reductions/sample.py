@@ -27,6 +27,8 @@ class Sample(Reduction):
         [0, 417, 720]
     """
 
+    of_rows = True
+
     def __init__(
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "sample"
     ) -> None:

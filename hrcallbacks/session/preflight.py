@@ -113,6 +113,7 @@ def check_size(
     left = max(fit.epochs - epoch + 1, 0)
     count = settings.cadence.count(steps + 1, left, fit.batches)
     store.expect(count)
+    probes.expected = count
     if count is None or not probes.is_resolved:
         return
     if not store.fits_in(count, probes.record_bytes):

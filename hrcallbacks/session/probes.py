@@ -5,11 +5,12 @@ from typing import Any
 
 from hrcallbacks.capture.probe import Probe
 from hrcallbacks.quantities.plan import Plan
-from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.quantities.quantity import Quantity, Scene
 from hrcallbacks.session.model_fit import ModelFit
 from hrcallbacks.session.model_summary import summarize_model
 from hrcallbacks.session.settings import Settings
 from hrcallbacks.session.start import describe
+from hrcallbacks.storage.memory_limit import too_large
 from hrcallbacks.storage.store import Store
 
 
@@ -40,6 +41,8 @@ class Probes:
         self._other: Probe | None = None
         self._seen: list[Any] = []  # The variables and optimizers of the probes.
         self._record_bytes = 0
+        # How many records the fit is expected to add; None where nobody knows.
+        self.expected: int | None = None
         # Called once a model's variables are known, if that is in its first step.
         self.on_late: Callable[[], None] = self.check
 
@@ -54,7 +57,8 @@ class Probes:
         A model that Keras builds in its first step has no variables before. That step
         is always captured, and the variables are selected before its update.
         """
-        return self._recorded if recorded or not self.is_resolved else self._other
+        wanted = recorded or not self.is_resolved or self.plan.awaits
+        return self._recorded if wanted else self._other
 
     def prepare(self, fit: ModelFit) -> None:
         """Makes the probes, unless those of an earlier fit can be used.
@@ -66,7 +70,8 @@ class Probes:
         seen = [*fit.model.trainable_variables, *fit.optimizers]
         if self._recorded is None or list(map(id, seen)) != list(map(id, self._seen)):
             recorded = [*self.plan.quantities, *self._of_each_step]
-            self._recorded = Probe(recorded, self._select)
+            find = self._find if self.plan.late else None
+            self._recorded = Probe(recorded, self._select, find)
             self._other = None
             if self._of_others:
                 self._other = Probe(self._of_others, self._select)
@@ -74,6 +79,7 @@ class Probes:
         if fit.model.built:
             for probe in self.all:
                 probe.variables(fit.model)
+            self.plan.check_model(fit.model)
             self.check()
 
     @property
@@ -91,13 +97,44 @@ class Probes:
         self.on_late()
         return selected
 
+    def _find(self, scene: Scene) -> None:
+        """Fixes what only a step shows, before it updates anything.
+
+        Raises:
+            ValueError: If it cannot be recorded; says why.
+        """
+        if self.plan.awaits:
+            self.plan.check_model(scene.model)
+        if self.plan.find(scene):
+            self._record_bytes = 0
+            self._check_size()
+            self.on_late()
+
+    def _check_size(self) -> None:
+        count = self.expected
+        if count is None or self._store.fits_in(count, self.record_bytes):
+            return
+        raise too_large(
+            held=len(self._store),
+            record_bytes=self.record_bytes,
+            count=count,
+            variables=len(self.plan.specs),
+            record_freq=self._settings.record_freq,
+            max_bytes=self._settings.max_bytes,
+            row_bytes=self.plan.row_bytes,
+        )
+
     def check(self) -> None:
         """Rejects the selection if the store holds something else.
 
         Raises:
             ValueError: If it does.
         """
-        self._store.check(self.plan.specs)
+        # What only a step will tell is what it was before, for all that is known.
+        late = {quantity for q in self.plan.late for quantity in q.of_record}
+        known = self._store.columns.specs
+        awaited = {k: s for k, s in known.items() if k.quantity in late}
+        self._store.check({**(awaited if self.plan.awaits else {}), **self.plan.specs})
 
     @property
     def record_bytes(self) -> int:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from hrcallbacks.checks import choice, positive_integer
 from hrcallbacks.quantities.gradients import Gradients
+from hrcallbacks.quantities.optimizer_state import OptimizerState
+from hrcallbacks.quantities.output_gradients import OutputGradients
+from hrcallbacks.quantities.outputs import Outputs
 from hrcallbacks.quantities.plan import Plan
 from hrcallbacks.quantities.wanted import Reductions
 from hrcallbacks.quantities.weights import Weights
@@ -32,6 +35,9 @@ class Settings:
     variables: Variables
     gradients: Reductions
     weights: Reductions
+    outputs: Reductions
+    output_gradients: Reductions
+    optimizer: Reductions
     record_freq: RecordFreq
     epoch_gradient: Literal["last", "mean"]
     weights_at: Literal["after", "before"]
@@ -48,7 +54,7 @@ class Settings:
         hint = "Such as 2 * 1024**3 for 2 GiB."
         positive_integer(self.max_bytes, "max_bytes", hint=hint)
         plan, cadence = self.plan(), self.cadence
-        if not (plan.gradients.wanted or plan.weights.wanted):
+        if not (plan.gradients.wanted or plan.weights.wanted or plan.late):
             raise ValueError(
                 "gradients=None and weights=None leave nothing to record. "
                 "Use 'raw' for one of them."
@@ -128,7 +134,15 @@ class Settings:
             self.variables,
             Gradients(self.gradients, mean=self.mean),
             Weights(self.weights, at=self.weights_at),
+            [quantity for quantity in self._late() if quantity.wanted],
         )
+
+    def _late(self) -> list[Outputs | OutputGradients | OptimizerState]:
+        return [
+            Outputs(self.outputs),
+            OutputGradients(self.output_gradients),
+            OptimizerState(self.optimizer),
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What describes the whole recording, for `Recording.attributes`."""

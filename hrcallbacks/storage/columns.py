@@ -77,6 +77,15 @@ class Columns:
         """The keys that they hold."""
         return {key for column in self._columns for key in column.keys}
 
+    @property
+    def specs(self) -> dict[Key, Spec]:
+        """What they hold, and what it is like."""
+        return {
+            key: Spec(() if column.is_shared else column.shape, dtype)
+            for column in self._columns
+            for key, dtype in zip(column.keys, column.dtypes, strict=True)
+        }
+
     def check(self, specs: Mapping[Key, Spec]) -> None:
         """Rejects what cannot be declared.
 

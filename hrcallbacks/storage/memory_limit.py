@@ -15,6 +15,7 @@ def too_large(
     variables: int,
     record_freq: object,
     max_bytes: int,
+    row_bytes: int = 0,
 ) -> ValueError:
     """The error for records that do not fit into memory; it says what would fit.
 
@@ -25,16 +26,19 @@ def too_large(
         variables: How many variables are recorded.
         record_freq: The recorder's `record_freq`.
         max_bytes: The limit.
+        row_bytes: How much each row of a batch takes of a record.
     """
     size = record_bytes
     total = size * (held + count)
     remedies = [
+        *_fewer_rows(record_bytes, row_bytes, max_bytes // (held + count)),
         *_norms(3 * variables * count, max_bytes),
         *_larger_freq(record_freq, count, max_bytes // size - held),
         "store='run.zarr', which keeps it on disk.",
     ]
+    tensors = "tensors" if row_bytes else "variables"
     return ValueError(
-        f"{count:,} records of {variables:,} variables take {_bytes(total)} of memory, "
+        f"{count:,} records of {variables:,} {tensors} take {_bytes(total)} of memory, "
         f"{_bytes(size)} each: {total:,} bytes, over max_bytes={max_bytes:,}. What "
         f"would fit: {', or '.join(remedies)}"
     )
@@ -44,6 +48,14 @@ def _norms(numbers: int, max_bytes: int) -> Iterator[str]:
     if 8 * numbers <= max_bytes:
         size = _bytes(8 * numbers)
         yield f"gradients='norm', weights='norm' ({size}, plus the index)"
+
+
+def _fewer_rows(record: int, row: int, room: int) -> Iterator[str]:
+    if row:
+        rows = (room - record % row) // row
+        yield "reductions of outputs, such as 'norm' or hr.PerUnit('mean')"
+        if rows > 0:
+            yield f"hr.Rows({rows})"
 
 
 def _larger_freq(freq: object, count: int, room: int) -> Iterator[str]:

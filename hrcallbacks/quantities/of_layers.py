@@ -1,0 +1,249 @@
+"""What the quantities that are taken of layers have in common."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from hrcallbacks.backends.current import backend
+from hrcallbacks.quantities.dtypes import host_dtype
+from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
+from hrcallbacks.quantities.wanted import Reductions, Wanted
+from hrcallbacks.reductions.reduction import Reduction
+from hrcallbacks.reductions.rows import Rows
+from hrcallbacks.selection.layers import (
+    PREACTIVATION,
+    layer_of,
+    layers_of,
+)
+from hrcallbacks.selection.variables import matches
+from hrcallbacks.types import OUTPUT_ROWS, Key, Spec
+
+if TYPE_CHECKING:
+    from hrcallbacks.backends.call import Call
+    from hrcallbacks.capture.taps import Tapped
+
+_MOST_NAMED = 30
+
+
+class OfLayers(Quantity):
+    """Something that is recorded of the calls of layers.
+
+    Which outputs there are is known once a step is traced: see `find`.
+
+    Args:
+        what: As `GradientRecorder(outputs=)`.
+    """
+
+    has: ClassVar[str]  # The quantity that says whether it was there: 1 or 0.
+    is_apart = True
+    watches_layers = True
+
+    def __init__(self, what: Reductions) -> None:
+        self.wanted: Wanted = Wanted(self.name, what, of="Layer.path, such as 'hidden'")
+        self._recorded: dict[str, tuple[Reduction, ...]] = {}  # By an output's name.
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._row_bytes: dict[str, int] = {}  # Of whole outputs.
+        self._reached: set[str] = set()  # Globs.
+        self._hidden: dict[str, str] = {}  # From layer to glob.
+
+    @abstractmethod
+    def tensor(self, scene: Scene, tapped: "Tapped", call: "Call") -> Any:
+        """What is recorded of an output; None if there is none."""
+
+    @property
+    def of_record(self) -> Collection[str]:
+        """See `Quantity.of_record`."""
+        return (self.name, self.has, OUTPUT_ROWS)
+
+    # Before training.
+
+    def check_model(self, model: Any) -> None:
+        """See `Quantity.check_model`."""
+        if not self.wanted:
+            return
+        if backend.replicas(model) > 1:
+            raise ValueError(
+                f"{self.name}= records whole batches, and under tf.distribute each of "
+                f"{backend.replicas(model)} replicas has a part of it. Record "
+                "gradients and weights, or train on one device."
+            )
+        layers = layers_of(model)
+        self._check_globs([each.path for each in layers])
+        again = [e.path for e in layers if e.is_rematerialized and self.watches(e.path)]
+        if again:
+            raise ValueError(
+                f"{self.name}= cannot see into layers that are rematerialised "
+                f"(keras.RematScope): {again[:_MOST_NAMED]}. Leave them out, as in "
+                f"{self.name}={{{again[0]!r}: None, '*': 'norm'}}."
+            )
+
+    def _check_globs(self, paths: Sequence[str]) -> None:
+        names = [*paths, *(f"{path}/{PREACTIVATION}" for path in paths)]
+        for glob in self.wanted.globs:
+            if not any(matches(n, g) for n in names for g in _without_details(glob)):
+                more = len(paths) - _MOST_NAMED
+                raise ValueError(
+                    f"No layer matches {self.name}={glob!r}. The model has the layers "
+                    f"{paths[:_MOST_NAMED]}{f' and {more} more' if more > 0 else ''}. "
+                    f"Try {self.name}={paths[-1]!r}."
+                )
+
+    def watches(self, path: str) -> bool:
+        """See `Quantity.watches`."""
+        names = path, f"{path}/{PREACTIVATION}"
+        return any(
+            matches(name, glob)
+            for wanted in self.wanted.globs
+            if self.wanted.of_glob(wanted)
+            for glob in _without_details(wanted)
+            for name in names
+        )
+
+    # While a step is traced.
+
+    def find(self, scene: Scene) -> Mapping[Key, Spec]:
+        """See `Quantity.find`."""
+        specs: dict[Key, Spec] = {}
+        # Keras tries a recurrent cell once before it runs it in a loop.
+        hidden = {tapped.layer for tapped in scene.outputs if tapped.output is None}
+        for tapped in scene.outputs:
+            if tapped.name not in self._recorded:
+                specs |= self._found(tapped, scene, hidden)
+        self._check_reach()
+        return specs
+
+    def _found(
+        self, tapped: "Tapped", scene: Scene, hidden: Collection[str]
+    ) -> dict[Key, Spec]:
+        glob = self.wanted.glob_of(tapped.name, tapped.layer)
+        reductions = self.wanted.of_glob(glob)
+        if glob is None or not reductions:
+            self._recorded[tapped.name] = ()
+            return {}
+        if tapped.layer in hidden:
+            self._hidden[tapped.layer] = glob
+            return {}
+        self._reached.add(glob)
+        shape = self._shape(tapped, scene, reductions)
+        spec = Spec(shape, self.dtype(tapped, scene.scaled))
+        made = {
+            Key(self.name, r.name, tapped.name): self._spec(r, tapped.name, spec)
+            for r in reductions
+        }
+        self._recorded[tapped.name], self._shapes[tapped.name] = reductions, shape
+        made[Key(self.has, "", tapped.name)] = Spec((), "float64")
+        if any(r.is_raw for r in reductions) and shape:
+            self._row_bytes[tapped.name] = (
+                math.prod(shape[1:]) * np.dtype(spec.dtype).itemsize
+            )
+        if self._by_rows(tapped.name):
+            made[Key(OUTPUT_ROWS, "", tapped.name)] = Spec((), "float64")
+        return made
+
+    def dtype(self, tapped: "Tapped", scaled: bool) -> str:
+        """In which dtype it is recorded."""
+        return host_dtype(tapped.output)
+
+    def _shape(
+        self, tapped: "Tapped", scene: Scene, reductions: Sequence[Reduction]
+    ) -> tuple[int, ...]:
+        shape = tuple(tapped.output.shape)
+        by_rows = [r.name for r in reductions if r.of_rows]
+        if shape and shape[0] is None:
+            shape = (scene.rows, *shape[1:])
+        if by_rows and None in shape:
+            raise ValueError(
+                f"{self.name}= asks for {by_rows} of {tapped.name!r}, whose shape "
+                f"{shape} is not known before the data are: that takes reductions, "
+                "such as 'norm' or hr.PerUnit('mean')."
+            )
+        return tuple(1 if size is None else size for size in shape)
+
+    def _spec(self, reduction: Reduction, name: str, spec: Spec) -> Spec:
+        made = self.wanted.spec(reduction, name, spec)
+        if spec.shape and not reduction.of_rows:
+            longer = Spec((spec.shape[0] + 1, *spec.shape[1:]), spec.dtype)
+            if self.wanted.spec(reduction, name, longer).shape != made.shape:
+                raise ValueError(
+                    f"The reduction {reduction.name!r} in {self.name}= makes something "
+                    f"of {name!r} that is as long as the batch, and batches differ. "
+                    "hr.Rows(n) records the first n rows."
+                )
+        return made
+
+    def _check_reach(self) -> None:
+        for layer, glob in self._hidden.items():
+            if glob not in self._reached:
+                raise ValueError(
+                    f"{self.name}={glob!r} asks for {layer!r}, which runs in a "
+                    "function of its own inside the training step (a loop, a scan, a "
+                    "block that is compiled or run again): what it makes cannot be "
+                    "taken out of there. Record the layer around it."
+                )
+
+    @property
+    def out_of_reach(self) -> Collection[str]:
+        """See `Quantity.out_of_reach`."""
+        return list(self._hidden)
+
+    @property
+    def row_bytes(self) -> int:
+        """See `Quantity.row_bytes`."""
+        return sum(self._row_bytes.values())
+
+    # In a step.
+
+    def _by_rows(self, name: str) -> bool:
+        return any(reduction.of_rows for reduction in self._recorded[name])
+
+    def take(self, scene: Scene, tapped: "Tapped", call: "Call") -> None:
+        """Takes what is recorded of one output."""
+        reductions = self._recorded.get(tapped.name)
+        tensor = self.tensor(scene, tapped, call) if reductions else None
+        if tensor is None or not reductions:
+            return
+        shape = self._shapes[tapped.name]
+        for reduction in reductions:
+            seen = tensor
+            if reduction.of_rows and shape and not isinstance(reduction, Rows):
+                seen = scene.ops.first_rows(tensor, shape[0])
+            scene.reduce(self.name, (reduction,), tapped.name, seen)
+        if self._by_rows(tapped.name) and shape:
+            key = Key(OUTPUT_ROWS, "", tapped.name)
+            scene.put(key, scene.ops.rows(tensor))
+
+    def observer(self, scene: Scene) -> Observer:
+        """See `Quantity.observer`."""
+        return _Observer(self, scene)
+
+    # On the host.
+
+    def complete(self, values: dict[Key, np.ndarray]) -> None:
+        """Adds whether each was there: 1.0 or 0.0."""
+        got = {key.path for key in values if key.quantity == self.name}
+        for name, reductions in self._recorded.items():
+            if reductions:
+                values[Key(self.has, "", name)] = np.asarray(float(name in got))
+
+    def describe(self) -> Mapping[str, Mapping[str, Any]]:
+        """See `Quantity.describe`."""
+        return self.wanted.describe()
+
+
+class _Observer(Observer):
+    def __init__(self, quantity: OfLayers, scene: Scene) -> None:
+        super().__init__(scene)
+        self._quantity = quantity
+
+    def before(self, call: "Call") -> None:
+        for tapped in self.scene.outputs:
+            self._quantity.take(self.scene, tapped, call)
+
+
+def _without_details(glob: str) -> Iterator[str]:
+    """A glob, and the one on the layer itself."""
+    yield glob
+    yield layer_of(glob)

@@ -1,0 +1,96 @@
+"""Which layers a model has, and what Keras says of them.
+
+The private attributes of Keras that finding layers takes are read here alone.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+PREACTIVATION = "preactivation"
+# What a name has beside a layer's path: which call, which output.
+_DETAILS = re.compile(r"(#\d+)?(\.[^/]*)?$")
+_FUSED = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        "Dense",
+        "EinsumDense",
+        *(f"{kind}Conv{n}D" for kind in ("Depthwise", "Separable") for n in (1, 2)),
+        *(f"Conv{n}D{kind}" for kind in ("", "Transpose") for n in (1, 2, 3)),
+    )
+)
+
+
+@dataclass(frozen=True)
+class FoundLayer:
+    """A layer of a model.
+
+    Attributes:
+        layer: The layer.
+        is_rematerialized: Whether it, or a layer around it, runs a second time in the
+            backward pass, as under `keras.RematScope`.
+    """
+
+    layer: Any
+    is_rematerialized: bool
+
+    @property
+    def path(self) -> str:
+        """Its path, or its name while it has none."""
+        return path_of(self.layer)
+
+
+def path_of(layer: Any) -> str:
+    """A layer's path, or its name while it is not built."""
+    return layer.path or layer.name
+
+
+def layers_of(model: Any) -> list[FoundLayer]:
+    """All layers inside a model, also those inside of others, each once."""
+    found = {id(each.layer): each for each in _inside(model, inherited=False)}
+    return list(found.values())
+
+
+def _inside(layer: Any, *, inherited: bool) -> Iterator[FoundLayer]:
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        mode = getattr(inner, "_remat_mode", None)
+        again = inherited or mode is not None
+        yield FoundLayer(inner, again)
+        yield from _inside(inner, inherited=again)
+
+
+def has_fused_activation(layer: Any) -> bool:
+    """Whether a layer applies an activation that is not linear to its output."""
+    if not isinstance(layer, _FUSED):
+        return False
+    activation: Any = getattr(layer, "activation", None)
+    return activation not in (None, keras.activations.linear)
+
+
+def layer_of(name: str) -> str:
+    """The layer's path in a name such as `tower#2`, `lstm.0`, `hidden/preactivation`.
+
+    Example:
+        >>> [layer_of(n) for n in ("a/tower#2", "lstm.0", "hidden#2/preactivation")]
+        ['a/tower', 'lstm', 'hidden']
+    """
+    name = name.removesuffix(f"/{PREACTIVATION}")
+    return _DETAILS.sub("", name)
+
+
+def keras_mask(tensor: Any) -> Any:
+    """The mask that Keras has attached to a tensor, or None."""
+    from keras.src import backend
+
+    return backend.get_keras_mask(tensor)
+
+
+def attach_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to a tensor as Keras does."""
+    from keras.src import backend
+
+    if mask is not None:
+        backend.set_keras_mask(tensor, mask)
