@@ -11,14 +11,14 @@ from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction
 
 if TYPE_CHECKING:
-    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.records import Records
 
 
 # The norm of all variables together.
 GLOBAL_NORM = "global_norm"
 
 
-def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataFrame:
+def statistic(recording: "Records", quantity: str, reduction: str) -> pd.DataFrame:
     """A number for each record and variable; see `Recording.statistic`."""
     columns = _columns(recording, quantity, reduction)
     if not columns and reduction == GLOBAL_NORM:
@@ -40,7 +40,7 @@ def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataF
     return pd.DataFrame(columns, index=steps)
 
 
-def _global_norm(recording: "Recording", quantity: str) -> pd.DataFrame:
+def _global_norm(recording: "Records", quantity: str) -> pd.DataFrame:
     try:
         norms = statistic(recording, quantity, "norm")
     except ValueError:
@@ -62,7 +62,7 @@ def _global_norm(recording: "Recording", quantity: str) -> pd.DataFrame:
 
 
 def _columns(
-    recording: "Recording", quantity: str, reduction: str
+    recording: "Records", quantity: str, reduction: str
 ) -> Mapping[str, np.ndarray]:
     recorded = recording.arrays(quantity, reduction)
     raw = recording.arrays(quantity)
