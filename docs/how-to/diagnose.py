@@ -68,8 +68,8 @@ plt.show()
 #
 # The learning rate is too high. The picture shows the size of the updates relative to
 # the weights that they change: a thousandth is usual. It leaves the biases out. They
-# start at zero, so the ratio of their first step is infinite, and would be marked "NaN or
-# infinite" though nothing is wrong.
+# start at zero, so the ratio of their first step is infinite, and would be marked "NaN
+# or infinite" though nothing is wrong.
 
 # %%
 keras.utils.set_random_seed(1)
