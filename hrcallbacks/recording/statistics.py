@@ -11,10 +11,10 @@ from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction
 
 if TYPE_CHECKING:
-    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.records import Records
 
 
-def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataFrame:
+def statistic(recording: "Records", quantity: str, reduction: str) -> pd.DataFrame:
     """A number for each record and variable; see `Recording.statistic`."""
     columns = _columns(recording, quantity, reduction)
     if not columns:
@@ -35,7 +35,7 @@ def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataF
 
 
 def _columns(
-    recording: "Recording", quantity: str, reduction: str
+    recording: "Records", quantity: str, reduction: str
 ) -> Mapping[str, np.ndarray]:
     recorded = recording.arrays(quantity, reduction)
     raw = recording.arrays(quantity)
