@@ -67,9 +67,9 @@ plt.show()
 # ## The loss rises
 #
 # The learning rate is too high. The picture shows the size of the updates relative to
-# the weights that they change: a thousandth is usual. The cross at the upper edge marks
-# the first step of the biases. They start at zero, so the ratio is infinite there, and
-# this is no fault.
+# the weights that they change: a thousandth is usual. It leaves the biases out. They
+# start at zero, so the ratio of their first step is infinite, and would be marked "NaN
+# or infinite" though nothing is wrong.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -78,10 +78,10 @@ recording = record([Dense(16, "tanh", name="hidden")], optimizer)
 print(recording.diagnose())
 
 # %%
-# Figure: Norm of each update over the norm of the weights, for the four variables, on
-# a logarithmic axis. All lie ten times and more above the dashed line at 0.001, the
+# Figure: Norm of each update over the norm of the weights, for the two kernels, on a
+# logarithmic axis. Both lie ten times and more above the dashed line at 0.001, the
 # head's some hundred times.
-hr.plot.update_ratio(recording, smooth=10)
+hr.plot.update_ratio(recording, variables="*/kernel", smooth=10)
 plt.show()
 
 # %% [markdown]

@@ -14,6 +14,8 @@
 #
 # `hr.report` writes a recording as one HTML file. It opens from disk, needs no server
 # and loads nothing, so you can send it to someone who has neither Python nor Keras.
+#
+# Install: `pip install "hrcallbacks[tensorflow,zarr]"`
 
 # %% tags=["setup"]
 import tempfile
