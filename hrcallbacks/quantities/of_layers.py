@@ -72,7 +72,7 @@ class OfLayers(Quantity):
             )
         layers = layers_of(model)
         self._check_globs([each.path for each in layers])
-        again = [e.path for e in layers if e.is_rematerialized and self.watches(e.path)]
+        again = [e.path for e in layers if e.is_rematerialized and self._takes(e.path)]
         if again:
             raise ValueError(
                 f"{self.name}= cannot see into layers that are rematerialised "
@@ -90,6 +90,10 @@ class OfLayers(Quantity):
                     f"{paths[:_MOST_NAMED]}{f' and {more} more' if more > 0 else ''}. "
                     f"Try {self.name}={paths[-1]!r}."
                 )
+
+    def _takes(self, path: str) -> bool:
+        names = path, f"{path}/{PREACTIVATION}"
+        return any(self.wanted.of_glob(self.wanted.glob_of(name)) for name in names)
 
     def watches(self, path: str) -> bool:
         """See `Quantity.watches`."""
