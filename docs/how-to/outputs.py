@@ -14,8 +14,8 @@
 #
 # `outputs=` records what layers compute in a training step, `output_gradients=` the
 # gradients of the loss with respect to it, and `optimizer=` the optimizer's own
-# variables. All three come from the step itself; nothing is computed twice, and training
-# stays the same.
+# variables. All three come from the step itself, and recording them does not change
+# training.
 #
 # Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
@@ -51,8 +51,8 @@ model.compile("adam", loss="mse")
 # ## Record
 #
 # Keys are globs on `Layer.path`, and the first one that matches decides. `"raw"` keeps
-# every element, for as many rows as the first batch has. `hr.PerUnit` gives a number for
-# each unit or channel.
+# every element, for as many rows as the first batch has. `hr.PerUnit` gives a number
+# for each unit or channel.
 
 # %%
 recorder = hr.GradientRecorder(
@@ -91,8 +91,8 @@ recording.statistic("outputs", "norm").head(3)
 # %% [markdown]
 # ## The chain rule, in one line
 #
-# A dense kernel's gradient is its inputs, transposed, times the gradient of its outputs.
-# All three are in the recording:
+# A dense kernel's gradient is its inputs, transposed, times the gradient of its
+# outputs. All three are in the recording:
 
 # %%
 inputs = recording.outputs["hidden"]
@@ -121,8 +121,8 @@ velocity.tail(3)
 #
 # `recording.has_output_gradient` says which outputs had a gradient, and
 # `recording.output_rows` how many rows each batch had. Layers that run inside a loop, a
-# scan or a compiled function of their own (the cell of an LSTM on TensorFlow and JAX) are
-# out of reach: `recording.attributes["out_of_reach"]` lists them, and a glob that asks
-# for nothing else is rejected before training. So are layers under `keras.RematScope`,
-# and models under `tf.distribute` with several replicas. Keras masks are ignored: masked
-# positions count in reductions.
+# scan or a compiled function of their own (the cell of an LSTM on TensorFlow and JAX)
+# are out of reach: `recording.attributes["out_of_reach"]` lists them, and a glob that
+# asks for nothing else is rejected before training. So are layers under
+# `keras.RematScope`, and models under `tf.distribute` with several replicas. Keras
+# masks are ignored: masked positions count in reductions.
