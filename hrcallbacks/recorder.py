@@ -54,6 +54,22 @@ class GradientRecorder(keras.callbacks.Callback):
         weights: The same for the weights; also `"update_norm"`, the Frobenius norm of
             the update just made, and `"update_ratio"`, that norm divided by the
             weights' own before it (infinite where those were zero).
+        outputs: The same for the outputs of layers, computed with the weights before
+            the update; None for nothing. The keys of a dict are globs on `Layer.path`,
+            also of layers inside other layers and models. A name is the layer's path;
+            `tower#2` for the second call of a shared layer in a step; `lstm.0` or
+            `encoder.tokens` for one of several outputs; and `hidden/preactivation` for
+            what goes into the activation of a `Dense`, `EinsumDense` or convolution.
+            `"raw"` keeps as many rows as the first batch has: a smaller batch is
+            padded with NaN, and `Recording.output_rows` has each batch's size.
+            `hr.Rows(n)` keeps the first n rows, `hr.PerUnit("mean")` reduces over all
+            axes but the last. Keras masks are ignored: masked positions count.
+        output_gradients: The same for the gradients of the loss with respect to those
+            outputs, from the step's own backward pass, unscaled under a
+            `LossScaleOptimizer`. An output without gradient has NaN, and False in
+            `Recording.has_output_gradient`.
+        optimizer: The same for the variables of the optimizers, after the update, by
+            glob on their paths: `{"*velocity*": "norm"}`.
         record_freq: `"epoch"` for the last step of each epoch, an int n for every
             n-th step of the run, or a `callable(step) -> bool`, such as
             `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;

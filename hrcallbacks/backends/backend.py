@@ -206,6 +206,9 @@ class Backend(ABC):
         """A context in which the variables have the values in a step's arguments."""
         return contextlib.nullcontext()
 
+    def keep_state(self, model: Any, args: Args) -> None:
+        """Keeps what a step that raised was given, where it would be lost."""
+
     def concretely(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which array functions run at once, also in a step's tracing."""
         return contextlib.nullcontext()

@@ -296,12 +296,18 @@ class JAX(Backend):
         """See `Backend.concretely`."""
         return self._jax.ensure_compile_time_eval()
 
-    def state_in_reach(self, model: Any, args: Args) -> AbstractContextManager[Any]:
-        """See `Backend.state_in_reach`.
+    def keep_state(self, model: Any, args: Args) -> None:
+        """See `Backend.keep_state`.
 
-        In `fit` the variables hold no values, but under a `keras.distribution` Keras
-        asks where each is placed before it compiles a step.
+        Before a fit's first step Keras takes the values out of a model's variables, and
+        gives them back once the step has returned.
         """
+        if self._is_alive(args[0], Exception(), ""):
+            for variable, value in self._state(model, args):
+                variable.assign(value)
+
+    def _state(self, model: Any, args: Args) -> Iterator[tuple[Any, Any]]:
+        """The variables of a model, with the values that a step is given."""
         optimizer = getattr(model, "optimizer", None)
         variables = (
             model.trainable_variables,
@@ -309,8 +315,15 @@ class JAX(Backend):
             optimizer.variables if optimizer else [],
             model.metrics_variables,
         )
-        pairs = map(zip, variables, args[0])
-        return keras.StatelessScope(state_mapping=itertools.chain(*pairs))
+        return itertools.chain(*map(zip, variables, args[0]))
+
+    def state_in_reach(self, model: Any, args: Args) -> AbstractContextManager[Any]:
+        """See `Backend.state_in_reach`.
+
+        In `fit` the variables hold no values, but under a `keras.distribution` Keras
+        asks where each is placed before it compiles a step.
+        """
+        return keras.StatelessScope(state_mapping=self._state(model, args))
 
 
 def _level(tensor: Any) -> Any:

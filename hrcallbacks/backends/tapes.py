@@ -9,7 +9,7 @@ nothing to the forward pass.
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hrcallbacks.backends.backend import Saw
@@ -33,7 +33,7 @@ class _Step:
 @contextlib.contextmanager
 def watched_tapes(
     tape: Any, tapped: Sequence[tuple[Any, Saw]], is_level: Callable[[], bool]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Has tapes that are used in this thread tell of gradients.
 
     Args:

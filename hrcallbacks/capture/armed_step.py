@@ -104,6 +104,9 @@ class ArmedStep:
         except Exception as error:
             place = capturing.progress.place
             stop = isinstance(error, StopIteration)
+            if place == "inside":  # Such as a selection that is refused.
+                with contextlib.suppress(Exception):
+                    backend.keep_state(self._model, self._args)
             if stop or place == "inside" or not untrained(error, place):
                 raise
             failure = error

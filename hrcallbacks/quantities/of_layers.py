@@ -15,6 +15,8 @@ from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.reductions.rows import Rows
 from hrcallbacks.selection.layers import (
     PREACTIVATION,
+    FoundLayer,
+    has_fused_activation,
     layer_of,
     layers_of,
 )
@@ -72,7 +74,7 @@ class OfLayers(Quantity):
             )
         layers = layers_of(model)
         self._check_globs([each.path for each in layers])
-        again = [e.path for e in layers if e.is_rematerialized and self.watches(e.path)]
+        again = [e.path for e in layers if e.is_rematerialized and self._takes(e)]
         if again:
             raise ValueError(
                 f"{self.name}= cannot see into layers that are rematerialised "
@@ -90,6 +92,12 @@ class OfLayers(Quantity):
                     f"{paths[:_MOST_NAMED]}{f' and {more} more' if more > 0 else ''}. "
                     f"Try {self.name}={paths[-1]!r}."
                 )
+
+    def _takes(self, found: FoundLayer) -> bool:
+        names = [found.path]
+        if has_fused_activation(found.layer):
+            names.append(f"{found.path}/{PREACTIVATION}")
+        return any(self.wanted.of_glob(self.wanted.glob_of(name)) for name in names)
 
     def watches(self, path: str) -> bool:
         """See `Quantity.watches`."""

@@ -32,7 +32,8 @@ class OutputGradients(OfLayers):
             return gradient
         dtype = keras.backend.standardize_dtype(gradient.dtype)
         wide = "float64" if dtype == "float64" else "float32"
-        return keras.ops.cast(gradient, wide) / keras.ops.cast(call.scale, wide)
+        scale: Any = keras.ops.cast(call.scale, wide)
+        return keras.ops.divide(keras.ops.cast(gradient, wide), scale)
 
     def dtype(self, tapped: "Tapped", scaled: bool) -> str:
         """In which dtype it is recorded."""

@@ -1,0 +1,98 @@
+"""Tiny models with layers worth looking into, and how each is trained."""
+
+import keras
+import numpy as np
+from keras import layers
+
+BATCH = 8
+ROWS = 20  # The last batch is smaller.
+
+
+def _data(*shape):
+    return np.random.RandomState(0).randn(ROWS, *shape).astype("float32")
+
+
+def dense():
+    model = keras.Sequential(
+        [
+            keras.Input((2,)),
+            layers.Dense(4, activation="tanh", name="hidden"),
+            layers.Dense(1, name="out"),
+        ],
+        name="m",
+    )
+    return model, _data(2)
+
+
+def conv():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(3, 3, activation="relu", name="conv"),
+            layers.BatchNormalization(name="bn"),
+            layers.MaxPooling2D(name="pool"),
+            layers.Flatten(name="flat"),
+            layers.Dense(1, name="out"),
+        ],
+        name="m",
+    )
+    return model, _data(6, 6, 1)
+
+
+def lstm():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 2)),
+            layers.LSTM(3, return_sequences=True, name="lstm"),
+            layers.GlobalAveragePooling1D(name="mean"),
+            layers.Dense(1, name="out"),
+        ],
+        name="m",
+    )
+    return model, _data(4, 2)
+
+
+def attention():
+    x = keras.Input((4, 2))
+    y = layers.MultiHeadAttention(2, 2, name="mha")(x, x)
+    y = layers.LayerNormalization(name="norm")(layers.Add(name="add")([x, y]))
+    y = layers.Dense(1, name="out")(layers.Flatten(name="flat")(y))
+    return keras.Model(x, y, name="m"), _data(4, 2)
+
+
+def tower():
+    x = keras.Input((2, 3))
+    shared = layers.Dense(2, activation="sigmoid", name="tower")
+    y = layers.Subtract(name="difference")([shared(x[:, 0]), shared(x[:, 1])])
+    return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(2, 3)
+
+
+def nested():
+    inner = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(3, activation="relu", name="deep")],
+        name="inner",
+    )
+    x = keras.Input((2,))
+    return keras.Model(x, layers.Dense(1, name="out")(inner(x)), name="m"), _data(2)
+
+
+MODELS = {f.__name__: f for f in (dense, conv, lstm, attention, tower, nested)}
+
+
+def trained(make, callbacks=(), *, epochs=2, compiled=None, rows=ROWS):
+    """A model, trained; x and y; the History."""
+    keras.utils.set_random_seed(3)
+    model, x = make()
+    x = x[:rows]
+    y = np.sin(x.reshape(len(x), -1).sum(1, keepdims=True))
+    model.compile(keras.optimizers.Adam(0.01), "mse", **(compiled or {}))
+    history = model.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        epochs=epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=list(callbacks),
+    )
+    return model, x, y, history.history
