@@ -69,8 +69,9 @@ class Findings(pd.DataFrame):
     columns `rule`, `severity` (`"severe"`, `"warning"` or `"note"`), `path` (None: the
     whole run), `unit` (from 1; missing if it is not about a single unit), `step` (the
     first), `evidence` (the numbers), `advice` (what to try) and `cause` (the rule that
-    found what this follows from; None of a first cause). The text is a screen at most. Any selection, such as `findings[findings.unit == 3]`, is an
-    ordinary DataFrame; `to_frame()` is all of it as one.
+    found what this follows from; None of a first cause). The text is a screen at most.
+    Any selection, such as `findings[findings.unit == 3]`, is an ordinary DataFrame;
+    `to_frame()` is all of it as one.
 
     Attributes:
         looked: Names of the rules that looked.
@@ -172,7 +173,8 @@ class Findings(pd.DataFrame):
             yield rows.loc[[r == root for r in roots]]
 
     def _who_looked(self, *, names: bool = False) -> list[str]:
-        lines = ["Units count from 1."] if len(self["unit"].dropna()) else []
+        numbered = bool(self["unit"].notna().to_numpy().any())
+        lines = ["Units count from 1."] if numbered else []
         few = names or len(self.looked) <= _MOST_NAMED
         looked = ", ".join(self.looked) if few else f"{len(self.looked)} rules"
         lines.append(f"Looked: {looked or 'none'}.")
