@@ -19,8 +19,8 @@ _NAN = "nan"
 class Alert(Sink):
     """Says what is wrong with a run while it goes on, once a finding.
 
-    Notes, the mildest findings, are left out; so are gradients that a
-    `LossScaleOptimizer` is there to skip.
+    Notes, the mildest findings, are left out, and what follows from another finding is
+    named with it; gradients that a `LossScaleOptimizer` is there to skip are no alert.
 
     Args:
         rules: `"nan"` for NaN and infinity in what is recorded of gradients and
@@ -85,11 +85,14 @@ class Alert(Sink):
         """Asks the rules about the recording so far."""
         if self._watch is None or not len(recording):
             return
-        for row in self._watch.look(recording).to_frame().to_dict("records"):
+        rows = self._watch.look(recording).to_frame().to_dict("records")
+        for row in rows:
             key = row["rule"], str(row["path"]), str(row["unit"])
-            if row["severity"] != "note" and key not in self._told:
-                self._told.add(key)
-                self._alert(_finding(row))
+            if row["severity"] == "note" or row["cause"] or key in self._told:
+                continue
+            self._told.add(key)
+            rest = [r["rule"] for r in rows if r["cause"] == row["rule"]]
+            self._alert(_finding(row, [*dict.fromkeys(rest)]))
 
     def _alert(self, text: str) -> None:
         end = "stops: stop=True." if self._stop else "goes on."
@@ -108,11 +111,12 @@ def _checked(rules: Any) -> list[str | Rule]:
     return listed
 
 
-def _finding(row: dict[str, Any]) -> str:
+def _finding(row: dict[str, Any], consequences: list[str]) -> str:
     where = [row["path"]] if isinstance(row["path"], str) else []
     for name, said in (("unit", "unit"), ("step", "from step")):
         if not pd.isna(row[name]):
             where.append(f"{said} {int(row[name])}")
     place = f" in {', '.join(where)}" if where else ""
     evidence, advice = (row[name].rstrip(".") for name in ("evidence", "advice"))
-    return f"{row['rule']}{place}: {evidence}. Try: {advice}."
+    follows = f" From this follows: {', '.join(consequences)}." if consequences else ""
+    return f"{row['rule']}{place}: {evidence}. Try: {advice}.{follows}"
