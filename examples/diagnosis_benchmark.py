@@ -26,7 +26,12 @@ def record(make: Callable[[], Program], seed: int) -> hr.Recording:
     keras.utils.set_random_seed(seed)
     program = make()
     model = program.model
-    model.compile(program.optimizer, program.loss, metrics=list(program.metrics), jit_compile=False)
+    model.compile(
+        program.optimizer,
+        program.loss,
+        metrics=list(program.metrics),
+        jit_compile=False,
+    )
     recorder = hr.GradientRecorder(record_freq=1)
     model.fit(
         program.x,

@@ -12,8 +12,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import initializers, layers, losses, ops, optimizers
+from keras import initializers, layers, losses, optimizers
 
+# Untyped: what its functions return may be None to a type checker.
+ops: Any = keras.ops
 CCE = "categorical_crossentropy"
 BCE = "binary_crossentropy"
 
@@ -560,7 +562,7 @@ def _(fixed: bool) -> Program:
 def _(fixed: bool) -> Program:
     x = np.random.default_rng(17).normal(size=(256, 100, 3)).astype("float32")
     y = 3 * x[:, :20, :1].mean(axis=1)
-    wide = initializers.RandomNormal(0, 0.5)
+    wide: Any = initializers.RandomNormal(0, 0.5)
     rnn = layers.SimpleRNN(16, activation="relu", recurrent_initializer=wide)
     cell = layers.LSTM(16) if fixed else rnn
     optimizer = optimizers.Adam(0.01, clipnorm=1.0) if fixed else optimizers.SGD(0.01)

@@ -131,7 +131,10 @@ class Findings(pd.DataFrame):
         lines = [f"<Findings: {self._summary()}; {self.about}>"]
         groups = [*self._groups()]
         for number, group in enumerate(groups):
-            said = _told(group)
+            said = next(
+                (t for t in _tellings(group) if _height([*lines, "", *t]) <= room),
+                _told(group, 0),
+            )
             if number and _height([*lines, "", *said]) > room:
                 more = len(groups) - number
                 causes = "cause" if more == 1 else "causes"
@@ -184,7 +187,7 @@ class Findings(pd.DataFrame):
             for name, why in self.not_looked.items():
                 reasons.setdefault(why, []).append(name)
             said = [f"  {', '.join(on)}: {why}" for why, on in reasons.items()]
-            shown = said if names else said[:_MOST_REASONS]
+            shown = said if names else [*map(_cut, said[:_MOST_REASONS])]
             lines += shown
             if len(said) > len(shown):
                 more = len(said) - len(shown)
@@ -198,21 +201,32 @@ def _height(lines: Iterable[str]) -> int:
     return sum(1 + line.count("\n") for line in lines)
 
 
-def _told(group: pd.DataFrame) -> list[str]:
-    """A cause in words: what shows it, what to do, and what follows from it."""
+def _tellings(group: pd.DataFrame) -> Iterator[list[str]]:
+    """A cause in words, with fewer and fewer of what follows from it."""
+    return (_told(group, shown) for shown in range(_MOST_SHOWN, -1, -1))
+
+
+def _told(group: pd.DataFrame, shown: int) -> list[str]:
+    """A cause in words: what shows it, what to do, and what follows from it.
+
+    Args:
+        group: Its rows.
+        shown: How many of its consequences are told; the others are named.
+    """
     own = group.loc[group["cause"].isna()]
     rest = group.loc[group["cause"].notna()]
     lines = [f"{own['severity'].iloc[0]}: {own['rule'].iloc[0]}"]
-    for advice in dict.fromkeys(own["advice"]):
+    for advice in dict.fromkeys(own["advice"].tolist()):
         found = own.loc[own["advice"] == advice]
         lines += [_wrapped(line, "  ") for line in _described(found)]
         lines += [_wrapped(f"Try {advice}", "  ")]
-    if len(rest):
+    names: list[str] = [*dict.fromkeys(rest["rule"].tolist())]
+    if names:
         lines.append("  From this follows:")
-    names = [*dict.fromkeys(rest["rule"])]
-    lines += [_consequence(rest.loc[rest["rule"] == n], n) for n in names[:_MOST_SHOWN]]
-    if len(names) > _MOST_SHOWN:
-        lines.append(f"    and {', '.join(names[_MOST_SHOWN:])}.")
+    lines += [_consequence(rest.loc[rest["rule"] == n], n) for n in names[:shown]]
+    if names[shown:]:
+        more = "and " if shown else ""
+        lines.append(_wrapped(f"{more}{', '.join(names[shown:])}.", "    "))
     return lines
 
 
@@ -223,10 +237,15 @@ def _consequence(found: pd.DataFrame, name: str) -> str:
     said = f"{name}: {first}"
     if others and places > 1:
         said = f"{name} in {places} layers, as {first}"
+    return _wrapped(_cut(said), "    ")
+
+
+def _cut(text: str) -> str:
+    """A text of two lines at most."""
     width = 2 * _WIDTH - 20
-    if len(said) > width:
-        said = f"{said[:width].rpartition(' ')[0].rstrip(',;:')} ..."
-    return _wrapped(said, "    ")
+    if len(text) <= width:
+        return text
+    return f"{text[:width].rpartition(' ')[0].rstrip(',;:')} ..."
 
 
 def _described(found: pd.DataFrame) -> list[str]:

@@ -293,14 +293,16 @@ class Survey:
 
     def total_norms(self) -> np.ndarray:
         """Norm of all recorded gradients together, shape `(records,)`."""
-        if self._total is None:
+        total = self._total
+        if total is None:
             with np.errstate(over="ignore"):
                 squares = [
                     np.where(self.has_gradient(path), np.square(norm), 0)
                     for path, norm in self.norms().items()
                 ]
-                self._total = np.sqrt(np.sum(np.stack(squares), axis=0))
-        return self._total
+                total = np.sqrt(np.sum(np.stack(squares), axis=0))
+            self._total = total
+        return total
 
     def setting(self, name: str) -> float:
         """A number in the optimizer's config; 0 if it is not set."""

@@ -100,7 +100,7 @@ def test_however_much_was_found_it_is_a_screen():
     why = {f"blind_{n}": f"it lacks {'much ' * 40}{n}" for n in range(20)}
     text = repr(findings(*many, not_looked=why, looked=[r.rule for r in many]))
     lines = text.splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 40, text
     assert max(map(len, lines)) <= 88
     assert "more causes: findings.to_frame() has all" in text
 
