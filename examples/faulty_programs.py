@@ -174,7 +174,8 @@ def reader(
 def read(model: keras.Model, *, optimizer: Any = "adam", **changed: Any) -> Program:
     """The pictures' program, with some of it changed."""
     x, y = pictures()
-    given = {"x": x, "y": y, "loss": CCE, "batch_size": 50, "epochs": 4} | changed
+    given: dict[str, Any] = {"x": x, "y": y, "loss": CCE, "batch_size": 50, "epochs": 4}
+    given |= changed
     return Program(model, optimizer, metrics=("accuracy",), **given)
 
 

@@ -233,7 +233,7 @@ def _told(group: pd.DataFrame, shown: int) -> list[str]:
 def _consequence(found: pd.DataFrame, name: str) -> str:
     """What follows from a cause: two lines at most."""
     first, *others = _described(found)
-    places = found["path"].dropna().nunique()
+    places = len({path for path in found["path"].tolist() if isinstance(path, str)})
     said = f"{name}: {first}"
     if others and places > 1:
         said = f"{name} in {places} layers, as {first}"
