@@ -211,14 +211,15 @@ def _told(group: pd.DataFrame, shown: int) -> list[str]:
 
     Args:
         group: Its rows.
-        shown: How many of its consequences are told; the others are named.
+        shown: How many of its places and its consequences are told.
     """
     own = group.loc[group["cause"].isna()]
     rest = group.loc[group["cause"].notna()]
     lines = [f"{own['severity'].iloc[0]}: {own['rule'].iloc[0]}"]
     for advice in dict.fromkeys(own["advice"].tolist()):
         found = own.loc[own["advice"] == advice]
-        lines += [_wrapped(line, "  ") for line in _described(found)]
+        most = max(shown, 1)
+        lines += [_wrapped(line, "  ") for line in _described(found, most)]
         lines += [_wrapped(f"Try {advice}", "  ")]
     names: list[str] = [*dict.fromkeys(rest["rule"].tolist())]
     if names:
@@ -248,7 +249,7 @@ def _cut(text: str) -> str:
     return f"{text[:width].rpartition(' ')[0].rstrip(',;:')} ..."
 
 
-def _described(found: pd.DataFrame) -> list[str]:
+def _described(found: pd.DataFrame, most: int = _MOST_SHOWN) -> list[str]:
     """One line for all rows that differ only in their unit and step."""
     groups: dict[tuple[str | None, str], dict[Any, list[int]]] = {}
     columns = [found[name].tolist() for name in ("path", "evidence", "step", "unit")]
@@ -257,9 +258,9 @@ def _described(found: pd.DataFrame) -> list[str]:
         if unit is not pd.NA:
             steps.setdefault(step, []).append(unit)
     lines = [_line(path, what, steps) for (path, what), steps in groups.items()]
-    more = len(lines) - _MOST_SHOWN
+    more = len(lines) - most
     if more > 0:
-        lines = lines[:_MOST_SHOWN]
+        lines = lines[:most]
         lines.append(f"... and {more} more: {_ALL}")
     return lines
 

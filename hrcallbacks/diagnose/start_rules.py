@@ -36,6 +36,9 @@ class InitialWeights(Rule):
         small: How many times too small they must be together.
         large_layer: How many times too large those of one layer must be.
         radius: Above which largest eigenvalue a recurrent kernel is too large.
+        above_chance: Large weights are a warning if the first loss is so many times
+            what a model that knows nothing gets (twice as many in a run that learns).
+            Keras cuts a cross-entropy off at 16, seven times that of ten classes.
     """
 
     name: ClassVar[str] = "initial_weights"
@@ -49,6 +52,7 @@ class InitialWeights(Rule):
     small: float = 0.001
     large_layer: float = 5.0
     radius: float = 1.5
+    above_chance: float = 5.0
 
     def look(self, survey: Survey) -> Iterator[Finding]:
         """Looks for what the class describes."""
@@ -98,7 +102,9 @@ class InitialWeights(Rule):
         elif large and (product > self.large or not chain):
             worst = max(gains, key=lambda p: gains[p])
             first, chance = survey.losses[0], survey.chance
-            wrong = chance is not None and first > 10 * chance
+            # A run that learns all the same gets by with them.
+            limit = self.above_chance * (2 if survey.learns else 1)
+            wrong = chance is not None and first > limit * chance
             yield self.found(
                 "warning" if wrong else "note",
                 f"the initial weights of {len(large)} layer"
