@@ -13,7 +13,8 @@
 # # Find out why training fails
 #
 # `recording.diagnose()` looks at a recording with rules, and says what is wrong, where,
-# since when, and what to try. Each of the four runs below fails in a way of its own.
+# since when, and what to try. What follows from something else is folded under its
+# cause. Each of the four runs below fails in a way of its own.
 #
 # Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
@@ -141,3 +142,5 @@ print("steps trained:", len(recording))
 # %% [markdown]
 # Rules state their thresholds and take others: `recording.diagnose(["nan",
 # hr.diagnose.DeadUnits(min_records=50)])`. One that could not look says what it lacks.
+# [Every rule](../explanation/rules.ipynb) has a run that it finds something in, and the
+# [benchmark](../explanation/diagnosis_benchmark.ipynb) says how often it is right.

@@ -107,7 +107,11 @@ class SilentOutputs(Rule):
             if track is None or path is None or not node.is_weighted:
                 continue
             looked = True
+            # No input, no gradient of the kernel: the bias has one all the same.
             activity = track.activity[-1]
+            bias = survey.track("gradients", node.variable("bias"))
+            if bias and bias.activity[-1].last.shape == activity.last.shape:
+                activity = activity.or_(bias.activity[-1])
             counts = informative(survey, path)
             since = counts[-1] - counts[activity.last + 1]
             silent = np.flatnonzero(since >= survey.patience(self))

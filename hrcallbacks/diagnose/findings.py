@@ -69,8 +69,9 @@ class Findings(pd.DataFrame):
     columns `rule`, `severity` (`"severe"`, `"warning"` or `"note"`), `path` (None: the
     whole run), `unit` (from 1; missing if it is not about a single unit), `step` (the
     first), `evidence` (the numbers), `advice` (what to try) and `cause` (the rule that
-    found what this follows from; None of a first cause). The text is a screen at most. Any selection, such as `findings[findings.unit == 3]`, is an
-    ordinary DataFrame; `to_frame()` is all of it as one.
+    found what this follows from; None of a first cause). The text is a screen at most.
+    Any selection, such as `findings[findings.unit == 3]`, is an ordinary DataFrame;
+    `to_frame()` is all of it as one.
 
     Attributes:
         looked: Names of the rules that looked.
@@ -130,7 +131,10 @@ class Findings(pd.DataFrame):
         lines = [f"<Findings: {self._summary()}; {self.about}>"]
         groups = [*self._groups()]
         for number, group in enumerate(groups):
-            said = _told(group)
+            said = next(
+                (t for t in _tellings(group) if _height([*lines, "", *t]) <= room),
+                _told(group, 0),
+            )
             if number and _height([*lines, "", *said]) > room:
                 more = len(groups) - number
                 causes = "cause" if more == 1 else "causes"
@@ -172,7 +176,8 @@ class Findings(pd.DataFrame):
             yield rows.loc[[r == root for r in roots]]
 
     def _who_looked(self, *, names: bool = False) -> list[str]:
-        lines = ["Units count from 1."] if len(self["unit"].dropna()) else []
+        numbered = bool(self["unit"].notna().to_numpy().any())
+        lines = ["Units count from 1."] if numbered else []
         few = names or len(self.looked) <= _MOST_NAMED
         looked = ", ".join(self.looked) if few else f"{len(self.looked)} rules"
         lines.append(f"Looked: {looked or 'none'}.")
@@ -182,7 +187,7 @@ class Findings(pd.DataFrame):
             for name, why in self.not_looked.items():
                 reasons.setdefault(why, []).append(name)
             said = [f"  {', '.join(on)}: {why}" for why, on in reasons.items()]
-            shown = said if names else said[:_MOST_REASONS]
+            shown = said if names else [*map(_cut, said[:_MOST_REASONS])]
             lines += shown
             if len(said) > len(shown):
                 more = len(said) - len(shown)
@@ -196,38 +201,55 @@ def _height(lines: Iterable[str]) -> int:
     return sum(1 + line.count("\n") for line in lines)
 
 
-def _told(group: pd.DataFrame) -> list[str]:
-    """A cause in words: what shows it, what to do, and what follows from it."""
+def _tellings(group: pd.DataFrame) -> Iterator[list[str]]:
+    """A cause in words, with fewer and fewer of what follows from it."""
+    return (_told(group, shown) for shown in range(_MOST_SHOWN, -1, -1))
+
+
+def _told(group: pd.DataFrame, shown: int) -> list[str]:
+    """A cause in words: what shows it, what to do, and what follows from it.
+
+    Args:
+        group: Its rows.
+        shown: How many of its places and its consequences are told.
+    """
     own = group.loc[group["cause"].isna()]
     rest = group.loc[group["cause"].notna()]
     lines = [f"{own['severity'].iloc[0]}: {own['rule'].iloc[0]}"]
-    for advice in dict.fromkeys(own["advice"]):
+    for advice in dict.fromkeys(own["advice"].tolist()):
         found = own.loc[own["advice"] == advice]
-        lines += [_wrapped(line, "  ") for line in _described(found)]
+        most = max(shown, 1)
+        lines += [_wrapped(line, "  ") for line in _described(found, most)]
         lines += [_wrapped(f"Try {advice}", "  ")]
-    if len(rest):
+    names: list[str] = [*dict.fromkeys(rest["rule"].tolist())]
+    if names:
         lines.append("  From this follows:")
-    names = [*dict.fromkeys(rest["rule"])]
-    lines += [_consequence(rest.loc[rest["rule"] == n], n) for n in names[:_MOST_SHOWN]]
-    if len(names) > _MOST_SHOWN:
-        lines.append(f"    and {', '.join(names[_MOST_SHOWN:])}.")
+    lines += [_consequence(rest.loc[rest["rule"] == n], n) for n in names[:shown]]
+    if names[shown:]:
+        more = "and " if shown else ""
+        lines.append(_wrapped(f"{more}{', '.join(names[shown:])}.", "    "))
     return lines
 
 
 def _consequence(found: pd.DataFrame, name: str) -> str:
     """What follows from a cause: two lines at most."""
     first, *others = _described(found)
-    places = found["path"].dropna().nunique()
+    places = len({path for path in found["path"].tolist() if isinstance(path, str)})
     said = f"{name}: {first}"
     if others and places > 1:
         said = f"{name} in {places} layers, as {first}"
+    return _wrapped(_cut(said), "    ")
+
+
+def _cut(text: str) -> str:
+    """A text of two lines at most."""
     width = 2 * _WIDTH - 20
-    if len(said) > width:
-        said = f"{said[:width].rpartition(' ')[0].rstrip(',;:')} ..."
-    return _wrapped(said, "    ")
+    if len(text) <= width:
+        return text
+    return f"{text[:width].rpartition(' ')[0].rstrip(',;:')} ..."
 
 
-def _described(found: pd.DataFrame) -> list[str]:
+def _described(found: pd.DataFrame, most: int = _MOST_SHOWN) -> list[str]:
     """One line for all rows that differ only in their unit and step."""
     groups: dict[tuple[str | None, str], dict[Any, list[int]]] = {}
     columns = [found[name].tolist() for name in ("path", "evidence", "step", "unit")]
@@ -236,9 +258,9 @@ def _described(found: pd.DataFrame) -> list[str]:
         if unit is not pd.NA:
             steps.setdefault(step, []).append(unit)
     lines = [_line(path, what, steps) for (path, what), steps in groups.items()]
-    more = len(lines) - _MOST_SHOWN
+    more = len(lines) - most
     if more > 0:
-        lines = lines[:_MOST_SHOWN]
+        lines = lines[:most]
         lines.append(f"... and {more} more: {_ALL}")
     return lines
 

@@ -26,7 +26,7 @@ class Vanishing(Rule):
 
     Args:
         ratio: A gradient vanishes below this ratio.
-        severe_ratio: Below this one it is severe.
+        severe_ratio: Below this one it is severe, unless the run learns all the same.
         share: In what share of the records it must vanish.
         min_records: How many records it needs.
     """
@@ -51,9 +51,9 @@ class Vanishing(Rule):
             if small.sum() < self.share * np.isfinite(ratios).sum() or not small.any():
                 return
             typical = np.median(ratios[small])
-            severity = "severe" if typical < self.severe_ratio else "warning"
+            severe = typical < self.severe_ratio and not survey.learns
             yield self.found(
-                "note" if survey.learns else severity,
+                "severe" if severe else "warning",
                 f"its gradient (rms per element) is {typical:.1e} of that of {later}, "
                 f"the largest behind it, in {small.sum():,} of {len(ratios):,} records",
                 "ReLU-like activations with He initialization in place of sigmoid or "

@@ -198,14 +198,9 @@ class OneBatch(Rule):
         batch = int(survey.recording.index["batch"].iloc[record])
         with np.errstate(divide="ignore"):
             times = total[record] / self._around(total, record).max()
-        said = (
-            f"; the {2 * self.neighbours} records around it have none{said}"
-            if (times == np.inf)
-            else (
-                f", {times:,.0f} times the largest of the {2 * self.neighbours} records "
-                f"around it{said}"
-            )
-        )
+        around = f"the {2 * self.neighbours} records around it"
+        much = f", {times:,.0f} times the largest of {around}{said}"
+        said = f"; {around} have none{said}" if times == np.inf else much
         return self.found(
             severity,
             f"batch {batch:,}: the norm of all gradients is {total[record]:.3g} at "

@@ -139,10 +139,7 @@ def chance_of(survey: Survey) -> float | None:
     if structure is None or len(structure.losses) != 1 or len(structure.outputs) != 1:
         return None
     loss = structure.losses[0]
-    if loss.own or (
-        loss.options.get("reduction", "mean").startswith("sum")
-        and (loss.options["reduction"] == "sum")
-    ):
+    if loss.own or loss.options.get("reduction") == "sum":
         return None
     units = structure.head(structure.outputs[0])[0].units
     if loss.name in _EXCLUSIVE and units and units > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -152,6 +153,8 @@ class NoProgress(Rule):
         progress = survey.progress
         if progress is None:
             raise CannotLook(survey.no_loss)
+        if not math.isfinite(progress.end):
+            raise CannotLook("the loss is not finite at the end")
         if progress.steps < self.min_steps - 1 or len(survey) < 4:
             raise CannotLook(
                 f"it needs {self.min_steps} steps, and there are {progress.steps + 1}"

@@ -141,6 +141,12 @@ class Structure:
         links = [*self._after.values(), *self._before.values()]
         return self.known and all(len(paths) <= 1 for paths in links)
 
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether it is a chain without normalization: scales multiply."""
+        normalized = any(node.is_normalization for node in self.nodes.values())
+        return self.is_chain and not normalized
+
     def head(self, output: Node) -> tuple[Node, list[str]]:
         """The last layer with weights before an output, and the activations after it.
 
@@ -171,7 +177,7 @@ class Structure:
         return node.activation
 
     def next_weighted(self, node: Node) -> Node | None:
-        """The dense or convolutional layer that follows, with nothing that acts between.
+        """The dense or convolutional layer that follows; nothing that acts between.
 
         Normalization, pooling and what only moves numbers may lie between.
         """

@@ -73,6 +73,8 @@ class Survey:
         self._flags = recording.has_gradient
         self._known: dict[tuple[QuantityName, str], dict[str, np.ndarray]] = {}
         self._progress: tuple[Progress | None] | None = None
+        self._norms: dict[str, np.ndarray] = {}
+        self._total: np.ndarray | None = None
         model = recording.attributes.get("model")
         self.structure: Structure | None = Structure(model) if model else None
 
@@ -267,6 +269,8 @@ class Survey:
         Raises:
             CannotLook: If neither gradients nor their norms were recorded.
         """
+        if self._norms:
+            return self._norms
         recorded = self.numbers("gradients", "norm")
         found: dict[str, np.ndarray] = {}
         for path in self.recording.paths:
@@ -274,6 +278,7 @@ class Survey:
                 found[path] = recorded[path]
             elif track := self.track("gradients", path):
                 found[path] = track.norms
+        self._norms = found
         if not found:
             raise CannotLook(
                 "neither gradients nor their norms were recorded; " + self.there_are
@@ -288,12 +293,16 @@ class Survey:
 
     def total_norms(self) -> np.ndarray:
         """Norm of all recorded gradients together, shape `(records,)`."""
-        with np.errstate(over="ignore"):
-            squares = [
-                np.where(self.has_gradient(path), np.square(norm), 0)
-                for path, norm in self.norms().items()
-            ]
-            return np.sqrt(np.sum(np.stack(squares), axis=0))
+        total = self._total
+        if total is None:
+            with np.errstate(over="ignore"):
+                squares = [
+                    np.where(self.has_gradient(path), np.square(norm), 0)
+                    for path, norm in self.norms().items()
+                ]
+                total = np.sqrt(np.sum(np.stack(squares), axis=0))
+            self._total = total
+        return total
 
     def setting(self, name: str) -> float:
         """A number in the optimizer's config; 0 if it is not set."""

@@ -68,19 +68,15 @@ class DeadUnits(Rule):
     """
 
     name: ClassVar[str] = "dead_units"
-    explains: ClassVar[tuple[str, ...]] = (
-        "frozen",
-        "vanishing",
-        "no_progress",
-        "metric_stuck",
-        "saturated_units",
-    )
+    # Not that nothing is learnt: half the units suffice for that. Of a whole layer that
+    # is dead, the layers before it are frozen; what comes of that follows from it too.
+    explains: ClassVar[tuple[str, ...]] = ("frozen", "vanishing", "saturated_units")
     min_records: int = 5
     min_epochs: int = 2
     most_records: int = 100
     times: float = 3.0
     warning_share: float = 0.25
-    severe_share: float = 0.5
+    severe_share: float = 0.65
     zero_share: float = 0.5
 
     def look(self, survey: Survey) -> Iterator[Finding]:
@@ -203,7 +199,7 @@ class SaturatedUnits(Rule):
     most_records: int = 100
     times: float = 3.0
     warning_share: float = 0.25
-    severe_share: float = 0.5
+    severe_share: float = 0.65
 
     def look(self, survey: Survey) -> Iterator[Finding]:
         """Looks for what the class describes."""

@@ -34,8 +34,8 @@ def summarize_model(model: Any) -> dict[str, Any] | None:
         - `layers`: in the model's order, those of nested models after one another;
           each with `path`, `class`, `units` (None where it has none), `activation`,
           `initializers` and `regularizers` by part, `trainable`, `parameters` (how
-          many), `variables` (the trainable ones' paths as in the recording), `untouched` (of a
-          frozen layer: whether its bias is all 0, as before training),
+          many), `variables` (the trainable ones' paths as in the recording),
+          `untouched` (of a frozen layer: whether its bias is all 0, as if new),
           `shape` (of its output, if known) and `options` (scalars such as a rate).
         - `connections`: pairs of layer paths, from and to; None of a subclassed model.
         - `inputs`, `outputs`: paths of the layers where the graph begins and ends.

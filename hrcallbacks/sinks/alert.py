@@ -19,8 +19,9 @@ _NAN = "nan"
 class Alert(Sink):
     """Warns when something is wrong with a run, once per finding, while it trains.
 
-    Notes, the mildest findings, are left out. So are nonfinite gradients if a
-    `LossScaleOptimizer` skips their steps.
+    Notes, the mildest findings, are left out, and what follows from another finding is
+    named with it. Nonfinite gradients are left out if a `LossScaleOptimizer` skips
+    their steps.
 
     Args:
         rules: `"nan"` looks for NaN and infinity in the loss and in the recorded
@@ -85,11 +86,14 @@ class Alert(Sink):
         """Applies the rules to the recording so far."""
         if self._watch is None or not len(recording):
             return
-        for row in self._watch.look(recording).to_frame().to_dict("records"):
+        rows = self._watch.look(recording).to_frame().to_dict("records")
+        for row in rows:
             key = row["rule"], str(row["path"]), str(row["unit"])
-            if row["severity"] != "note" and key not in self._told:
-                self._told.add(key)
-                self._alert(_finding(row))
+            if row["severity"] == "note" or row["cause"] or key in self._told:
+                continue
+            self._told.add(key)
+            rest = [r["rule"] for r in rows if r["cause"] == row["rule"]]
+            self._alert(_finding(row, [*dict.fromkeys(rest)]))
 
     def _alert(self, text: str) -> None:
         end = "stops: stop=True." if self._stop else "goes on."
@@ -108,11 +112,12 @@ def _checked(rules: Any) -> list[str | Rule]:
     return listed
 
 
-def _finding(row: dict[str, Any]) -> str:
+def _finding(row: dict[str, Any], consequences: list[str]) -> str:
     where = [row["path"]] if isinstance(row["path"], str) else []
     for name, said in (("unit", "unit"), ("step", "from step")):
         if not pd.isna(row[name]):
             where.append(f"{said} {int(row[name])}")
     place = f" in {', '.join(where)}" if where else ""
     evidence, advice = (row[name].rstrip(".") for name in ("evidence", "advice"))
-    return f"{row['rule']}{place}: {evidence}. Try: {advice}."
+    follows = f" From this follows: {', '.join(consequences)}." if consequences else ""
+    return f"{row['rule']}{place}: {evidence}. Try: {advice}.{follows}"

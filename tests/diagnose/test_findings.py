@@ -93,14 +93,19 @@ def test_what_follows_is_told_under_its_cause():
 
 def test_however_much_was_found_it_is_a_screen():
     many = [
-        finding(f"rule_{n}", "severe", "seen " * 60, path=f"layer_{k}/kernel")
+        finding(f"rule_{n}", "severe", f"seen {'much ' * 55}{k}", path=f"x{k}/kernel")
         for n in range(20)
         for k in range(30)
     ]
-    why = {f"blind_{n}": f"it lacks {'much ' * 40}{n}" for n in range(20)}
-    text = repr(findings(*many, not_looked=why, looked=[r.rule for r in many]))
+    rest = [
+        finding(f"more_{n}", evidence="seen " * 60, path=f"x{k}", cause="rule_0")
+        for n in range(9)
+        for k in range(3)
+    ]
+    why = {f"blind_{n}": f"it lacks {'much ' * 60}{n}" for n in range(20)}
+    text = repr(findings(*many, *rest, not_looked=why, looked=["a"] * 20))
     lines = text.splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 40, text
     assert max(map(len, lines)) <= 88
     assert "more causes: findings.to_frame() has all" in text
 

@@ -24,8 +24,8 @@ def test_vanishing_gradients_by_layer():
     assert "1.0e-07 of that of dense_6/kernel" in severe["evidence"].iloc[0]
 
 
-def test_vanishing_in_a_run_that_learns_is_a_note():
-    assert set(deep(0.04).diagnose("vanishing")["severity"]) == {"note"}
+def test_vanishing_in_a_run_that_learns_is_not_severe():
+    assert set(deep(0.04).diagnose("vanishing")["severity"]) == {"warning"}
 
 
 @pytest.mark.parametrize("factor", [0.2, 1.0, 5.0])

@@ -96,7 +96,8 @@ def test_nan_is_not_zero():
     [
         (1, "note", "note"),
         (3, "note", "warning"),
-        (5, "severe", "severe"),
+        (6, "note", "warning"),
+        (7, "severe", "severe"),
         (10, "severe", "severe"),
     ],
 )

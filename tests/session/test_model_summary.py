@@ -77,8 +77,9 @@ def test_a_loss_is_named_alike_however_it_is_given(loss, name, own):
 
 
 def test_options_of_a_loss_are_kept():
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    assert summary(classifier(), loss).model["loss"]["options"]["from_logits"] is True
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.5)
+    options = summary(classifier(), loss).model["loss"]["options"]
+    assert (options["from_logits"], options["label_smoothing"]) == (False, 0.5)
 
 
 class Own(keras.Model):
