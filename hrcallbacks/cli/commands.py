@@ -70,8 +70,8 @@ def _show_runs(runs: Runs) -> None:
     for name, recording in runs.items():
         say(f"{name}\n  {in_a_line(recording)}")
     parameters = runs.parameters
-    counts = parameters.nunique(dropna=False)
-    same = counts.index[counts == 1].tolist()
+    counts: dict[str, int] = parameters.nunique(dropna=False).to_dict()
+    same = [column for column, count in counts.items() if count == 1]
     say(f"\nParameters\n{parameters.drop(columns=same).to_string()}")
     shared = [f"{c}={parameters[c].iloc[0]}" for c in same]
     say(textwrap.fill(f"The same in all: {', '.join(shared)}.", 88))
