@@ -26,14 +26,10 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.capture.observation import Observation, current
 from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
-from hrcallbacks.capture.stand_ins import (
-    StandIn,
-    attributes,
-    find_optimizers,
-    replaced,
-)
+from hrcallbacks.capture.stand_ins import StandIn, attributes, replaced
 from hrcallbacks.capture.taps import Watched, layer_watchers
 from hrcallbacks.selection.layers import layers_of
+from hrcallbacks.selection.optimizers import find_optimizers
 
 # Called after each captured step with its number in the execution (from 0), its logs,
 # and what the probe's packer packed, all on the device.

@@ -12,7 +12,8 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.capture.armed_step import ArmedStep, Receive
 from hrcallbacks.capture.observation import Observation
 from hrcallbacks.capture.probe import Probe
-from hrcallbacks.capture.stand_ins import StandIn, find_optimizers, replaced
+from hrcallbacks.capture.stand_ins import StandIn, replaced
+from hrcallbacks.selection.optimizers import find_optimizers
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.backends.ops import Ops
 from hrcallbacks.capture.packing import Packed, Place
 from hrcallbacks.capture.probe import Probe
-from hrcallbacks.capture.stand_ins import find_optimizers
 from hrcallbacks.capture.taps import LayerCall, Tap, Tapped, named
 from hrcallbacks.reductions.reduction import Reduction
+from hrcallbacks.selection.optimizers import find_optimizers
 from hrcallbacks.types import Key
 
 _HALF = ("float16", "bfloat16")  # Their squares overflow.

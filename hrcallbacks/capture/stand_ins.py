@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Generator, Iterable
 from typing import Any
 
-import keras
-
 _MISSING: Any = object()
 StandIn = tuple[Any, str, Any]  # An object, an attribute's name, and its value.
 
@@ -34,17 +32,3 @@ def attributes(owner: Any) -> dict[str, Any]:
     This bypasses `__setattr__`, with which Keras tracks what it is given.
     """
     return owner.__dict__
-
-
-def find_optimizers(model: Any) -> list[Any]:
-    """Each optimizer that the model holds, directly or in a list or dict."""
-    held: list[Any] = []
-    for value in vars(model).values():
-        if isinstance(value, dict):
-            held.extend(value.values())
-        elif isinstance(value, (list, tuple)):
-            held.extend(value)
-        else:
-            held.append(value)
-    optimizers = (o for o in held if isinstance(o, keras.optimizers.Optimizer))
-    return list({id(o): o for o in optimizers}.values())

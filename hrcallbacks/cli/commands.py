@@ -12,7 +12,8 @@ import shutil
 import sys
 import textwrap
 from argparse import Namespace
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -20,7 +21,10 @@ from hrcallbacks.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.runs import Runs
 
+# Pictures of several recordings.
+_OF_RUNS = ("loss", "gradient_flow", "update_ratio", "histograms")
 _Format = Literal["csv", "latex", "markdown"]
 _SUFFIXES: dict[str, _Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
@@ -55,14 +59,43 @@ def _nearby(path: str) -> str:
     return f"There {'are' if len(found) > 1 else 'is'}: {', '.join(found[:10])}"
 
 
+def _opened_all(paths: Sequence[str]) -> Recording | Runs:
+    """The recording of one path, or the runs of several."""
+    if len(paths) == 1:
+        return _opened(paths[0])
+    from hrcallbacks.recording.runs import open_recordings
+
+    return open_recordings(paths)
+
+
+def _show_runs(runs: Runs) -> None:
+    from hrcallbacks.recording.description import in_a_line
+
+    for name, recording in runs.items():
+        say(f"{name}\n  {in_a_line(recording)}")
+    parameters = runs.parameters
+    counts: dict[str, int] = parameters.nunique(dropna=False).to_dict()
+    same = [column for column, count in counts.items() if count == 1]
+    say(f"\nParameters\n{parameters.drop(columns=same).to_string()}")
+    shared = [f"{c}={parameters[c].iloc[0]}" for c in same]
+    say(textwrap.fill(f"The same in all: {', '.join(shared)}.", 88))
+    say(f"\nDiagnosis, the worst of each rule\n{runs.diagnose().T.to_string()}")
+
+
 def show(options: Namespace) -> None:
     """Prints what was recorded, and the diagnosis."""
     from hrcallbacks.recording.summary import head_text, summary_text
 
-    recording = _opened(options.recording)
+    if len(options.recording) > 1:
+        from hrcallbacks.recording.runs import open_recordings
+
+        _show_runs(open_recordings(options.recording))
+        return
+    (path,) = options.recording
+    recording = _opened(path)
     # Piped, paths stay whole, so that grep finds them.
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    say(options.recording)
+    say(path)
     say(head_text(recording, width=columns or 80))
     for quantity in ("gradients", "weights"):
         say(f"\n{summary_text(recording, quantity, width=columns)}")
@@ -85,19 +118,26 @@ def plot(options: Namespace) -> None:
             f"{unknown}{f'Did you mean {close[0]}? ' if close else ''}Type --what and "
             f"one of these:\n{_listed(drawings)}"
         )
-    if options.recording is None:
+    if not options.recording:
         raise ValueError(
             f"Which recording? Type: hrcallbacks plot run.zarr --what {options.what}"
         )
-    asked = {name: getattr(options, name) for name in ("variables", "record", "smooth")}
+    takes = ("variables", "record", "smooth", "by")
+    asked = {name: getattr(options, name) for name in takes}
     given = {name: value for name, value in asked.items() if value is not None}
     for name in given.keys() - inspect.signature(drawings[options.what]).parameters:
         raise ValueError(f"--what {options.what} takes no --{name}.")
     moves = options.what == "network_animation"
     output: Path = options.output or Path(f"{options.what}.{'gif' if moves else 'png'}")
     output = (_animatable if moves else _writable)(output)
-    recording = _opened(options.recording)
-    _draw(getattr(recording.plot, options.what), given, options.theme, output)
+    opened = _opened_all(options.recording)
+    if not hasattr(opened, "plot") and options.what not in _OF_RUNS:
+        raise ValueError(
+            f"--what {options.what} draws one recording. Of several there are: "
+            f"{', '.join(_OF_RUNS)}."
+        )
+    drawing = partial(drawings[options.what], opened)
+    _draw(drawing, given, options.theme, output)
     say(f"Wrote {output}")
 
 
@@ -147,13 +187,13 @@ def table(options: Namespace) -> None:
     form: _Format = options.format or _SUFFIXES.get(suffix, "csv")
     if options.standalone and form != "latex":
         raise ValueError(f"--standalone is for --format latex, not {form}.")
-    frame = _opened(options.recording).to_frame(
+    frame = _opened_all(options.recording).to_frame(
         layout=options.layout,
         names=options.names,
         variables=options.variables,
         biases=options.biases,
     )
-    if options.names == "symbol" and form != "csv":
+    if options.names == "symbol" and len(options.recording) == 1 and form != "csv":
         frame = page_layout(frame)
     with _file(options.output) as file:
         write_table(frame, file, form=form, standalone=options.standalone)

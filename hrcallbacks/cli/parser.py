@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import hrcallbacks
 from hrcallbacks.cli import commands
@@ -31,6 +31,7 @@ _SHOW = """\
 examples:
   hrcallbacks show run.zarr
   hrcallbacks show run.zarr | less
+  hrcallbacks show runs/*.zarr                     side by side
 
 Of a run that is still training, it shows what was flushed to the disk so far.
 """
@@ -39,12 +40,14 @@ examples:
   hrcallbacks plot --what                          what there is
   hrcallbacks plot run.zarr --what loss            writes loss.png
   hrcallbacks plot run.zarr --what gradient_flow -o flow.pdf
+  hrcallbacks plot runs/*.zarr --what loss --by learning_rate
 """
 _TABLE = """\
 examples:
   hrcallbacks table run.zarr | head
   hrcallbacks table run.zarr --variables '*/bias' -o biases.csv
   hrcallbacks table run.zarr --layout tidy -o tidy.csv
+  hrcallbacks table a.zarr b.zarr -o both.csv      with a column for the run
   hrcallbacks table run.zarr --names symbol -o table.tex       to \\input
   hrcallbacks table run.zarr --names symbol --standalone -o table.tex
   pdflatex table.tex
@@ -141,12 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# How many recordings a command takes, if it is not one.
-_NUMBERS = {"plot": "?", "report": "+"}
-
-
 def _add(
-    parts: _Parts, run: Callable[[argparse.Namespace], None], about: str, epilog: str
+    parts: _Parts,
+    run: Callable[[argparse.Namespace], None],
+    about: str,
+    epilog: str,
+    *,
+    nargs: Literal["?", "*", "+"] | None = None,
 ) -> argparse.ArgumentParser:
     part = parts.add_parser(
         run.__name__,
@@ -158,8 +162,9 @@ def _add(
     part.add_argument(
         "recording",
         metavar="RECORDING",
-        nargs=_NUMBERS.get(run.__name__),
-        help="a store, such as run.zarr",
+        nargs=nargs,
+        help="a store, such as run.zarr"
+        + (", or several to compare" if nargs in ("*", "+") else ""),
     )
     part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     part.set_defaults(run=run)
@@ -167,11 +172,12 @@ def _add(
 
 
 def _add_show(parts: _Parts) -> None:
-    _add(parts, commands.show, "what was recorded, and what is wrong with it", _SHOW)
+    about = "what was recorded, and what is wrong with it"
+    _add(parts, commands.show, about, _SHOW, nargs="+")
 
 
 def _add_plot(parts: _Parts) -> None:
-    plot = _add(parts, commands.plot, "draw a recording into a file", _PLOT)
+    plot = _add(parts, commands.plot, "draw a recording into a file", _PLOT, nargs="*")
     plot.add_argument(
         "--what",
         nargs="?",
@@ -198,6 +204,12 @@ def _add_plot(parts: _Parts) -> None:
         help="of curves, the mean over N records",
     )
     plot.add_argument(
+        "--by",
+        metavar="NAME",
+        help="of several, a parameter such as learning_rate: draws median and middle "
+        "half of those that have the same (show lists the parameters)",
+    )
+    plot.add_argument(
         "--theme",
         choices=("light", "dark", "transparent"),
         help="colours of paper and text (default: Matplotlib's)",
@@ -213,7 +225,8 @@ def _add_plot(parts: _Parts) -> None:
 
 
 def _add_table(parts: _Parts) -> None:
-    table = _add(parts, commands.table, "every weight and gradient as a table", _TABLE)
+    about = "every weight and gradient as a table"
+    table = _add(parts, commands.table, about, _TABLE, nargs="+")
     table.add_argument(
         "--format",
         choices=("csv", "latex", "markdown"),
@@ -257,7 +270,11 @@ def _add_table(parts: _Parts) -> None:
 
 def _add_report(parts: _Parts) -> None:
     report = _add(
-        parts, commands.report, "an interactive page of one or several", _REPORT
+        parts,
+        commands.report,
+        "an interactive page of one or several",
+        _REPORT,
+        nargs="+",
     )
     report.add_argument(
         "-o",

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex, overload
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from hrcallbacks.plot import source, style
+from hrcallbacks.plot import bands, source, style
 from hrcallbacks.plot.lines import Line, draw, name_ends, size_for
+from hrcallbacks.plot.ratios import update_ratios
+from hrcallbacks.plot.style import Panels
+from hrcallbacks.recording.runs import Runs
 from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
     from hrcallbacks.recording.recording import Recording
 
 
 def loss(
-    recording: Recording | Mapping[str, Recording],
+    recording: Recording | Mapping[str, Recording] | Runs,
     *,
     smooth: SupportsIndex = 1,
     log: bool = False,
+    by: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The loss of each recorded step's batch, before its update.
 
     Two runs in one picture: `hr.plot.loss({"Rate 0.1": first, "Rate 0.3": second})`.
+    Many runs: `hr.plot.loss(runs, by="learning_rate")` draws the median of the runs of
+    each learning rate, and their middle half as a band. A run that is NaN or infinite
+    counts as larger than all others there, and is marked at the upper edge.
     Each line has its name at its end, or of more than 20 lines some; the figure says
     how many have none.
 
@@ -37,16 +44,22 @@ def loss(
         smooth: How many records around each one a mean is taken over. It is drawn on
             top of the losses.
         log: Whether the y axis is logarithmic.
+        by: Of `hr.Runs`, a column of `runs.parameters`: runs that have the same there
+            are drawn as one. None for a line each.
         ax: Axes to draw on; None for a new figure.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: If `recording` is not a recording.
-        ValueError: If a recording is empty, or `smooth` is below 1.
+        TypeError: If `recording` is not a recording, or `by` is given and it is no
+            `hr.Runs`.
+        ValueError: If a recording is empty, `smooth` is below 1, or there is no column
+            `by`.
         ImportError: If Matplotlib is not installed.
     """
+    if by is not None:
+        return _loss_by(recording, by, smooth=smooth, log=log, ax=ax)
     several = isinstance(recording, Mapping)
     named = dict(recording) if isinstance(recording, Mapping) else {"Loss": recording}
     if not named:
@@ -70,6 +83,36 @@ def loss(
     return ax
 
 
+def _loss_by(
+    runs: object, by: str, *, smooth: SupportsIndex, log: bool, ax: Axes | None
+) -> Axes:
+    if not isinstance(runs, Runs):
+        raise TypeError(
+            f"by={by!r} groups runs: pass hr.Runs, such as hr.open_recordings("
+            f"'runs/*.zarr') or hr.Runs(a_dict). Received: {type(runs).__name__}."
+        )
+    groups = bands.groups_of(runs, by)
+    times, xlabel = bands.times_of(runs)
+    series = {
+        label: [
+            bands.Series(
+                times[name],
+                np.asarray(runs[name].index["loss"], float),
+                np.zeros(len(runs[name]), bool),
+            )
+            for name in names
+        ]
+        for label, names in groups.items()
+    }
+    ax = style.new_axes(ax, size=size_for([*groups]))
+    lines, entries = bands.draw_bands(ax, series, smooth=smooth, log=log)
+    entries = [*bands.told(groups, by), *entries, *name_ends(ax, lines)]
+    style.legend_above(ax, entries, bands.titled("Loss", by))
+    style.finish(ax, xlabel=xlabel, ylabel="Loss")
+    return ax
+
+
+@overload
 def gradient_flow(
     recording: Recording,
     *,
@@ -77,7 +120,28 @@ def gradient_flow(
     smooth: SupportsIndex | None = None,
     by: Literal["layer", "variable"] = "layer",
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes: ...
+
+
+@overload
+def gradient_flow(
+    recording: Runs,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex | None = None,
+    by: str = "layer",
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
+) -> Panels: ...
+
+
+def gradient_flow(
+    recording: Recording | Runs,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex | None = None,
+    by: str = "layer",
+    ax: Any = None,
+) -> Axes | Panels:
     """Norms of the gradients over time, one line a layer, on a logarithmic scale.
 
     Where gradients vanish, the lines of the first layers lie far below those of the
@@ -86,18 +150,23 @@ def gradient_flow(
     many have none. What a logarithmic scale cannot show is marked at its edges: a
     norm of zero at the lower one, a norm that is NaN or infinite at the upper one.
 
+    Of `hr.Runs`, each layer has a panel, with a line a run; with
+    `by="learning_rate"` a line for the median of the runs of each learning rate, and
+    their middle half as a band.
+
     Args:
-        recording: A recording of raw gradients, or of their `"norm"`.
+        recording: A recording of raw gradients, or of their `"norm"`; or `hr.Runs`.
         variables: A glob or list of globs on the paths; None for all.
         smooth: How many records around each one a mean is taken over. It is drawn on
             top of the norms, as thin lines. None for a twentieth of the records, 1 for
             no mean.
         by: `"layer"`: a line for all of a layer's gradients together. `"variable"`: a
-            line for each variable.
-        ax: Axes to draw on; None for a new figure.
+            line for each variable. Of `hr.Runs` also a column of `runs.parameters`.
+        ax: Axes to draw on, of `hr.Runs` as many as there are panels; None for a new
+            figure.
 
     Returns:
-        The axes.
+        The axes; of `hr.Runs` an array of them, whose `figure` is theirs.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -105,6 +174,8 @@ def gradient_flow(
             `variables`, or if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
+    if isinstance(recording, Runs):
+        return _flow_of_runs(recording, variables, smooth=smooth, by=by, ax=ax)
     if by not in ("layer", "variable"):
         raise ValueError(f"Expected by to be 'layer' or 'variable'. Received: {by!r}.")
     source.checked(recording)
@@ -123,13 +194,59 @@ def gradient_flow(
     return ax
 
 
+def _flow_of_runs(
+    runs: Runs,
+    variables: str | Sequence[str] | None,
+    *,
+    smooth: SupportsIndex | None,
+    by: str,
+    ax: Any,
+) -> Panels:
+    def norms(recording: Recording) -> _Numbers:
+        found = _norms(recording, variables)
+        return found if by == "variable" else _by_layer(*found)
+
+    return bands.panels_of_bands(
+        runs,
+        bands.of_each(runs, norms),
+        by=None if by in ("layer", "variable") else by,
+        smooth=smooth,
+        ax=ax,
+        title="Gradient flow",
+        ylabel="Gradient norm",
+    )
+
+
+@overload
 def update_ratio(
     recording: Recording,
     *,
     variables: str | Sequence[str] | None = None,
     smooth: SupportsIndex | None = None,
+    by: None = None,
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes: ...
+
+
+@overload
+def update_ratio(
+    recording: Runs,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex | None = None,
+    by: str | None = None,
+    ax: Axes | Sequence[Axes] | np.ndarray | None = None,
+) -> Panels: ...
+
+
+def update_ratio(
+    recording: Recording | Runs,
+    *,
+    variables: str | Sequence[str] | None = None,
+    smooth: SupportsIndex | None = None,
+    by: str | None = None,
+    ax: Any = None,
+) -> Axes | Panels:
     """How large each update was, relative to the weights that it changed.
 
     This is the Frobenius norm of the update over that of the weights before it. As a
@@ -140,17 +257,22 @@ def update_ratio(
     its line has a gap there, and a note says so. That is no sign of a fault; a ratio
     that is NaN or infinite because the weights are is marked at the upper edge.
 
+    Of `hr.Runs`, each variable has a panel, with a line a run, or as with
+    `gradient_flow` one for the runs that have the same in the column `by`.
+
     Args:
         recording: A recording of the weights' `"update_ratio"`, or of raw weights of
-            consecutive steps.
+            consecutive steps; or `hr.Runs`.
         variables: A glob or list of globs on the paths; None for all.
         smooth: How many records around each one a mean is taken over. It is drawn on
             top of the ratios, as thin lines. None for a twentieth of the records, 1 for
             no mean.
-        ax: Axes to draw on; None for a new figure.
+        by: Of `hr.Runs`, a column of `runs.parameters`; None for a line each.
+        ax: Axes to draw on, of `hr.Runs` as many as there are panels; None for a new
+            figure.
 
     Returns:
-        The axes.
+        The axes; of `hr.Runs` an array of them, whose `figure` is theirs.
 
     Raises:
         TypeError: If `recording` is not a recording.
@@ -158,14 +280,15 @@ def update_ratio(
             computed from it, or if nothing matches `variables`.
         ImportError: If Matplotlib is not installed.
     """
+    if isinstance(recording, Runs):
+        return _ratios_of_runs(recording, variables, smooth=smooth, by=by, ax=ax)
     source.checked(recording)
-    ratios, absent, from_zero = _update_ratios(recording, variables)
+    if by is not None:
+        raise TypeError(f"by={by!r} groups runs: pass hr.Runs, and not one recording.")
+    ratios, absent, from_zero = update_ratios(recording, variables)
     ax = style.new_axes(ax, size=size_for(list(ratios)))
     x, xlabel = source.time_axis(recording)
-    guide = ax.axhline(
-        1e-3, color=style.ink(), alpha=0.7, linestyle="--", linewidth=1, zorder=1.5
-    )
-    guide.set_label("1e-3, rule of thumb")
+    guide = _rule_of_thumb(ax)
     lines = _lines(x, ratios, absent | from_zero, list(_layers(ratios).values()))
     entries = [guide, *draw(ax, lines, smooth=smooth, log=True)]
     if from_zero.to_numpy().any():
@@ -173,6 +296,42 @@ def update_ratio(
     style.legend_above(ax, entries + name_ends(ax, lines), "Update ratio")
     style.finish(ax, xlabel=xlabel, ylabel="Norm of update / norm of weights")
     return ax
+
+
+def _rule_of_thumb(ax: Axes) -> Line2D:
+    return ax.axhline(
+        1e-3,
+        color=style.ink(),
+        alpha=0.7,
+        linestyle="--",
+        linewidth=1,
+        zorder=1.5,
+        label="1e-3, rule of thumb",
+    )
+
+
+def _ratios_of_runs(
+    runs: Runs,
+    variables: str | Sequence[str] | None,
+    *,
+    smooth: SupportsIndex | None,
+    by: str | None,
+    ax: Any,
+) -> Panels:
+    def ratios(recording: Recording) -> _Numbers:
+        table, absent, from_zero = update_ratios(recording, variables)
+        return _Numbers(table, absent | from_zero)
+
+    return bands.panels_of_bands(
+        runs,
+        bands.of_each(runs, ratios),
+        by=by,
+        smooth=smooth,
+        ax=ax,
+        title="Update ratio",
+        ylabel="Update / weights",
+        guide=_rule_of_thumb,
+    )
 
 
 class _Numbers(NamedTuple):
@@ -236,111 +395,3 @@ def _lines(
             y, gap = np.asarray(table[path], float), np.asarray(absent[path])
             lines.append(Line(path, x, np.where(gap, np.nan, y), look, gap))
     return lines
-
-
-class _Ratios(NamedTuple):
-    """A column a variable, a row a record.
-
-    Attributes:
-        table: The ratios.
-        absent: Where there is none, because there was no update.
-        from_zero: Where there is none, because all weights were zero before it.
-    """
-
-    table: pd.DataFrame
-    absent: pd.DataFrame
-    from_zero: pd.DataFrame
-
-
-def _update_ratios(
-    recording: Recording, variables: str | Sequence[str] | None
-) -> _Ratios:
-    """Ratios of the chosen variables, by their short names."""
-    paths = choose_paths(recording.paths, variables)
-    recorded = recording.arrays("weights", "update_ratio")
-    ratios = {}
-    for path in paths:
-        if path in recorded:
-            ratios[path] = np.asarray(recorded[path]), np.zeros(len(recording), bool)
-        elif path in recording.weights:
-            ratios[path] = _ratios_of_raw(recording, path)
-    if all(absent.all() for _, absent in ratios.values()):
-        raise ValueError(
-            "An update is the difference of the weights of two consecutive steps, and "
-            f"this recording has none of {paths[:5]}: of the weights it has "
-            f"{source.recorded_of(recording, 'weights')}, with record_freq="
-            f"{recording.attributes.get('record_freq')!r}. Record "
-            "GradientRecorder(weights='update_ratio'), or weights='raw' with "
-            "record_freq=1."
-        )
-    names = source.short_names(ratios)
-    columns: list[dict[str, np.ndarray]] = [{}, {}, {}]
-    for path, (ratio, absent) in ratios.items():
-        known = ratio, absent, _from_zero(recording, path, ratio, absent)
-        for column, values in zip(columns, known, strict=True):
-            column[names[path]] = values
-    return _Ratios(*map(pd.DataFrame, columns))
-
-
-def _from_zero(
-    recording: Recording,
-    path: str,
-    ratios: np.ndarray,
-    absent: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.bool_]:
-    """Where a ratio is infinite or NaN only because the weights before it were zero.
-
-    Weights that are NaN or infinite remain so: a ratio that is neither, later in the
-    same fit, or weights that are neither after the last update, show that it was zero.
-    """
-    fits = np.searchsorted(
-        [fit.first for fit in recording.fits],
-        np.asarray(recording.index["step"]),
-        side="right",
-    )
-    bad = ~np.isfinite(ratios) & ~absent
-    good = np.isfinite(ratios) | (bad & _finite_weights(recording, path))
-    last = {fit: np.flatnonzero(good & (fits == fit)) for fit in np.unique(fits)}
-    ends = np.array([last[fit][-1] if last[fit].size else -1 for fit in fits])
-    return bad & (np.arange(len(ratios)) <= ends)
-
-
-def _finite_weights(recording: Recording, path: str) -> npt.NDArray[np.bool_]:
-    """In which records weights after an update are known to be finite."""
-    count = len(recording)
-    if recording.attributes["weights_at"] != "after":
-        return np.zeros(count, bool)
-    for reduction in ("raw", "norm"):
-        arrays = recording.arrays("weights", reduction)
-        if path in arrays:
-            rows = np.asarray(arrays[path]).reshape(count, -1)
-            return np.asarray(np.isfinite(rows).all(axis=1))
-    return np.zeros(count, bool)
-
-
-def _ratios_of_raw(
-    recording: Recording, path: str
-) -> tuple[np.ndarray, npt.NDArray[np.bool_]]:
-    """Ratios of the updates between consecutive steps, and where there are none."""
-    weights = np.asarray(recording.weights[path], np.float64)
-    weights = weights.reshape(len(recording), -1)
-    steps = np.asarray(recording.index["step"])
-    after = recording.attributes["weights_at"] == "after"
-    starts = {fit.first: (fit.weights or {}).get(path) for fit in recording.fits}
-    ratios = np.full(len(recording), np.nan)
-    absent = np.ones(len(recording), bool)
-    for number, step in enumerate(steps):
-        follows = step == (steps[number - 1] if number else 0) + 1
-        before = weights[number - 1] if number else None
-        if number in starts:  # A fit may begin with other weights than one before left.
-            before = starts[number] if after else None
-        row = number if after else number - 1
-        if follows and before is not None:
-            ratios[row], absent[row] = _ratio(weights[number], np.ravel(before)), False
-    return ratios, absent
-
-
-def _ratio(after: np.ndarray, before: np.ndarray) -> float:
-    with np.errstate(all="ignore"):
-        update = np.linalg.norm(after - before)
-        return float(update / np.linalg.norm(before))

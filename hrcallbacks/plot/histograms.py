@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from hrcallbacks.checks import positive_integer
 from hrcallbacks.plot import source, style, ticks
+from hrcallbacks.plot.ridges_of_runs import histograms_of_runs
 from hrcallbacks.plot.style import Panels
+from hrcallbacks.recording.runs import Runs
 from hrcallbacks.reductions.histogram import Histogram
 from hrcallbacks.selection.variables import choose_paths
 
@@ -28,12 +30,13 @@ _ABSENT = "no gradient"
 
 
 def histograms(
-    recording: Recording,
+    recording: Recording | Runs,
     *,
     quantity: Literal["gradients", "weights"] = "gradients",
     variables: str | Sequence[str] | None = None,
     ridges: SupportsIndex = 12,
     magnitude: bool | None = None,
+    by: str | None = None,
     axes: np.ndarray | Sequence[Axes] | None = None,
 ) -> Panels:
     """Ridges over time: histograms of each variable's elements in some of the records.
@@ -42,8 +45,13 @@ def histograms(
     can be compared. The shares of NaN, of infinities and, for magnitudes, of exact
     zeros are written beside it.
 
+    Of `hr.Runs`, each ridge is of a run's last record; with `by="learning_rate"` of the
+    runs of each learning rate: the median of their shares of elements in each bin of
+    magnitudes, and their middle half as a band.
+
     Args:
-        recording: A recording of raw values, or of an `hr.Histogram` of them.
+        recording: A recording of raw values, or of an `hr.Histogram` of them; or
+            `hr.Runs`.
         quantity: What to draw.
         variables: A glob or list of globs on the paths; None for all.
         ridges: How many records to show, evenly spaced from the first to the last.
@@ -51,6 +59,7 @@ def histograms(
             `hr.Histogram` has only magnitudes. None for magnitudes of gradients, which
             often shrink a thousandfold, so that their values would be a spike at zero;
             and for values of weights where they were recorded, magnitudes elsewhere.
+        by: Of `hr.Runs`, a column of `runs.parameters`; None for a ridge each.
         axes: As many axes as there are variables; None for a new figure.
 
     Returns:
@@ -63,7 +72,17 @@ def histograms(
             if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
+    if isinstance(recording, Runs):
+        if magnitude is False:
+            raise ValueError(
+                "Histograms of runs are of magnitudes: leave magnitude out."
+            )
+        return histograms_of_runs(
+            recording, quantity=quantity, variables=variables, by=by, axes=axes
+        )
     source.checked(recording)
+    if by is not None:
+        raise TypeError(f"by={by!r} groups runs: pass hr.Runs, and not one recording.")
     count = min(positive_integer(ridges, "ridges"), len(recording))
     chosen = np.linspace(0, len(recording) - 1, count)
     records = chosen.round().astype(int)

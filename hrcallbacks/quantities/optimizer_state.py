@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
 
-from hrcallbacks.capture.stand_ins import find_optimizers
 from hrcallbacks.quantities.dtypes import host_dtype
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
+from hrcallbacks.selection.optimizers import find_optimizers
 from hrcallbacks.selection.variables import matches, unique_paths
 from hrcallbacks.types import Key, Spec
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from hrcallbacks.backends.current import backend
-from hrcallbacks.capture.stand_ins import find_optimizers
+from hrcallbacks.selection.optimizers import find_optimizers
 from hrcallbacks.session.arming import Arming
 from hrcallbacks.session.caller import Stack
 

@@ -20,7 +20,7 @@ MODES = {
     "torch": {"eager": {}},
 }[BACKEND]
 EAGERLY = {"run_eagerly": True} if BACKEND == "tensorflow" else {}
-WHATS = {
+QUANTITIES = {
     "raw": "raw",
     "reduced": ["norm", "zero_fraction", hr.PerUnit("mean"), hr.Rows(3)],
 }
@@ -43,7 +43,7 @@ def watching(what="raw", **kwargs):
 @pytest.mark.parametrize("name", MODELS)
 def test_training_is_the_same_to_the_last_bit(name, mode):
     plain = trained(MODELS[name], compiled=MODES[mode])
-    for what in WHATS.values():
+    for what in QUANTITIES.values():
         recorder = watching(what)
         assert_same(plain, trained(MODELS[name], [recorder], compiled=MODES[mode]))
         assert recorder.recording.attributes["complete"]

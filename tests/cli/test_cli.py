@@ -206,6 +206,45 @@ def test_an_error_says_what_came_and_what_to_type(type_, command, message):
     assert "Traceback" not in errors
 
 
+def test_several_are_shown_side_by_side(type_, recording):
+    status, shown, errors = type_("show run.zarr norms.zarr")
+    assert (status, errors) == (0, "")
+    assert "run\n  10 records of 4 variables" in shown
+    assert "norms\n  10 records of 4 variables" in shown
+    assert "learning_rate=0.3" in shown[shown.index("The same in all") :]
+    line = next(row for row in shown.splitlines() if row.startswith("dead_units"))
+    assert line.split()[1] == "severe"
+    status, _, errors = type_("show run.zarr no.zarr")
+    assert status == 2
+    assert "1 of 2 recordings cannot be opened:\n'no.zarr'" in errors
+
+
+def test_several_have_one_table(type_, folder, recording):
+    shutil.copytree(folder / "run.zarr", folder / "copy.zarr", dirs_exist_ok=True)
+    status, written, errors = type_("table run.zarr copy.zarr --variables */bias")
+    shutil.rmtree(folder / "copy.zarr")  # The folder is shared.
+    assert (status, errors) == (0, "")
+    read = csv_text.read(written)
+    expected = recording.to_frame(variables="*/bias")
+    for name in ("run", "copy"):
+        rows = read[read["run"] == name].drop(columns="run").reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            rows, expected, check_exact=True, check_dtype=False
+        )
+
+
+def test_several_are_drawn_in_one_picture(type_, folder):
+    command = "plot run.zarr norms.zarr --what loss --by learning_rate -o two.svg"
+    assert type_(command) == (0, "Wrote two.svg\n", "")
+    assert "middle half of 2 runs" in (folder / "two.svg").read_text(encoding="utf-8")
+    status, _, errors = type_("plot run.zarr norms.zarr --what gradient_flow --by rate")
+    assert status == 2
+    assert re.search(r"no column 'rate'.*'learning_rate'", errors)
+    status, _, errors = type_("plot run.zarr norms.zarr --what network")
+    assert status == 2
+    assert "network draws one recording. Of several there are: loss," in errors
+
+
 def test_a_fault_of_our_own_is_told_without_a_traceback(type_, monkeypatch):
     def fault(*_, **__):
         raise ZeroDivisionError("division by zero")

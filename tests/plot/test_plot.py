@@ -2,6 +2,7 @@ import inspect
 import os
 import subprocess
 import sys
+import typing
 
 import keras
 import numpy as np
@@ -44,9 +45,24 @@ def test_the_methods_are_the_functions_that_take_a_recording():
     assert all(inspect.isfunction(method) for method in methods.values())
 
 
+def signature_of(function):
+    """How a function is called with one recording, which comes first."""
+    # An overload, if there is one for recordings and one for runs.
+    of_one, *_ = typing.get_overloads(function) or [function]
+    signature = inspect.signature(of_one)
+    several = "Runs" in str(inspect.signature(function).parameters["recording"])
+    parameters = [
+        parameter
+        for name, parameter in signature.parameters.items()
+        # One recording cannot be grouped.
+        if not (name == "by" and several and parameter.default is None)
+    ]
+    return signature.replace(parameters=parameters)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_method_has_the_signature_of_its_function_but_for_the_recording(function):
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     recording, *others = signature.parameters.values()
     assert recording.name == "recording"
     method = inspect.signature(getattr(published(0.1).plot, function.__name__))
@@ -64,7 +80,7 @@ def test_a_method_passes_each_of_its_arguments_on(monkeypatch, function):
         f"hrcallbacks.plot.accessor.{function.__name__}",
         lambda *args, **options: calls.append((args, options)),
     )
-    options = {n: object() for n in list(inspect.signature(function).parameters)[1:]}
+    options = {n: object() for n in list(signature_of(function).parameters)[1:]}
     getattr(recording.plot, function.__name__)(**options)
     assert calls == [((recording,), options)]
 
