@@ -12,7 +12,6 @@ from hrcallbacks.plot import bands, source, style
 from hrcallbacks.plot.lines import Line, draw, name_ends, size_for
 from hrcallbacks.plot.ratios import update_ratios
 from hrcallbacks.plot.style import Panels
-from hrcallbacks.recording.runs import Runs
 from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
     from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.runs import Runs
 
 
 def loss(
@@ -86,7 +86,7 @@ def loss(
 def _loss_by(
     runs: object, by: str, *, smooth: SupportsIndex, log: bool, ax: Axes | None
 ) -> Axes:
-    if not isinstance(runs, Runs):
+    if not source.is_runs(runs):
         raise TypeError(
             f"by={by!r} groups runs: pass hr.Runs, such as hr.open_recordings("
             f"'runs/*.zarr') or hr.Runs(a_dict). Received: {type(runs).__name__}."
@@ -174,7 +174,7 @@ def gradient_flow(
             `variables`, or if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
-    if isinstance(recording, Runs):
+    if source.is_runs(recording):
         return _flow_of_runs(recording, variables, smooth=smooth, by=by, ax=ax)
     if by not in ("layer", "variable"):
         raise ValueError(f"Expected by to be 'layer' or 'variable'. Received: {by!r}.")
@@ -280,7 +280,7 @@ def update_ratio(
             computed from it, or if nothing matches `variables`.
         ImportError: If Matplotlib is not installed.
     """
-    if isinstance(recording, Runs):
+    if source.is_runs(recording):
         return _ratios_of_runs(recording, variables, smooth=smooth, by=by, ax=ax)
     source.checked(recording)
     if by is not None:

@@ -12,7 +12,6 @@ from hrcallbacks.checks import positive_integer
 from hrcallbacks.plot import source, style, ticks
 from hrcallbacks.plot.ridges_of_runs import histograms_of_runs
 from hrcallbacks.plot.style import Panels
-from hrcallbacks.recording.runs import Runs
 from hrcallbacks.reductions.histogram import Histogram
 from hrcallbacks.selection.variables import choose_paths
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.runs import Runs
     from hrcallbacks.types import QuantityName
 
 _MOST_PANELS = 12
@@ -72,7 +72,7 @@ def histograms(
             if another argument has no valid value.
         ImportError: If Matplotlib is not installed.
     """
-    if isinstance(recording, Runs):
+    if source.is_runs(recording):
         if magnitude is False:
             raise ValueError(
                 "Histograms of runs are of magnitudes: leave magnitude out."

@@ -14,8 +14,16 @@ from hrcallbacks.plot import style
 from hrcallbacks.selection.variables import choose_paths
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.runs import Runs
     from hrcallbacks.types import QuantityName
+
+
+def is_runs(recording: object) -> TypeIs[Runs]:
+    """Whether it is `hr.Runs`: told by what it has, as recordings import pictures."""
+    return isinstance(recording, Mapping) and hasattr(recording, "parameters")
 
 
 def checked(recording: Recording) -> Recording:
