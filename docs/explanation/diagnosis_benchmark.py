@@ -80,9 +80,8 @@ for row in missed.itertuples():
     said = ", ".join(row.found) or "nothing"
     print(f"missed: {row.name}, seed {row.seed} ({row.fault}); found: {said}")
 for row in pd.concat([repaired, healthy]).query("worst.notna()").itertuples():
-    print(
-        f"false alarm: {row.name}, seed {row.seed} ({row.kind}): {row.worst}, {', '.join(row.found)}"
-    )
+    where = f"{row.name}, seed {row.seed} ({row.kind})"
+    print(f"false alarm: {where}: {row.worst}, {', '.join(row.found)}")
 if not len(missed):
     print("Of these programs none was missed.")
 
