@@ -31,13 +31,14 @@ NEUTRAL = [
     "tests/cli",
     "tests/export",
     "tests/plot",
+    "tests/report",
     "tests/selection",
     "tests/test_docs.py",
     "tests/test_examples.py",
     "tests/test_habits.py",
     "tests/test_package.py",
     "tests/test_progress.py",
-    "tests/test_readme.py",
+    "tests/test_snippets.py",
     "tests/test_terminal.py",
     "tests/worked_example/test_backprop.py",
     "tests/worked_example/test_reconstruct_catalog.py",
@@ -93,7 +94,7 @@ def docs(session: nox.Session) -> None:
     install(session, "tensorflow", "site-test")
     session.run("mkdocs", "build", "--strict")
     session.env["SITE_DIR"] = "site"
-    run_tests(session, "tensorflow", "tests/test_site.py")
+    run_tests(session, "tensorflow", "tests/test_site.py", "tests/report")
 
 
 @nox.session

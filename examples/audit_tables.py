@@ -12,10 +12,11 @@
 # %% [markdown]
 # # An audit of the published tables
 #
-# Two questions. Are the tables consistent in themselves, that is, do the printed
-# gradients, fed to Adam, give the printed weights? That needs no star at all. And is
-# the bundled catalogue more than a fit? One reconstructed from the LR 0.1 table
-# *alone* has to predict the LR 0.3 table, which it has never seen.
+# This page asks two questions about the published tables. Are they consistent in
+# themselves: do the printed gradients, fed to Adam, give the printed weights? That
+# needs no star at all. And is the bundled catalogue more than a fit? A catalogue
+# reconstructed from the LR 0.1 table *alone* has to predict the LR 0.3 table, which it
+# has never seen.
 
 # %%
 import argparse
@@ -44,10 +45,11 @@ if "ipykernel" not in sys.modules:  # There the command line is the kernel's.
 # %% [markdown]
 # ## The initial weights
 #
-# They are not printed, but the seed is. `keras.utils.set_random_seed(1453)`, the
-# assignment's model, and two clones of it: the first is the one trained at 0.1, the
-# second the one trained at 0.3. That draws the published weights on TensorFlow, and
-# other numbers on other backends, so `hr.load_initial_weights` has them.
+# They are not printed, but their seed is. Set `keras.utils.set_random_seed(1453)`,
+# build the assignment's model and clone it twice: the first clone is the one trained at
+# 0.1, the second the one trained at 0.3. On TensorFlow this draws the published
+# weights, on other backends other numbers, so `hr.load_initial_weights` loads them from
+# a file.
 
 # %%
 keras.utils.set_random_seed(1453)
@@ -71,9 +73,9 @@ for rate, clone in clones.items():
 # %% [markdown]
 # ## Adam over the printed gradients
 #
-# Each printed gradient goes to Keras' own Adam, in float32, and the kernels that come
-# out are compared with the printed ones. Biases have no part in it: Adam treats every
-# element by itself.
+# Each printed gradient goes to Keras' own Adam, in float32, and the resulting kernels
+# are compared with the printed ones. The biases are not needed, because Adam treats
+# every element by itself.
 
 
 # %%
@@ -178,5 +180,5 @@ for rate, role in zip(RATES, ("fitted to", "predicted"), strict=True):
         )
 
 # %% [markdown]
-# Both runs see the same few sums over the stars, and the LR 0.1 table fixes them. It
-# says nothing about single stars: many other samples would have done as well.
+# Both runs see the same few sums over the stars, and the LR 0.1 table determines them.
+# It says nothing about single stars: many other samples would have done as well.

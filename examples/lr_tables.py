@@ -15,11 +15,13 @@
 # A network of one input, six ReLU units and one output learns a star's effective
 # temperature from its luminosity. It is trained for ten epochs with Adam, once at a
 # learning rate of 0.1 and once at 0.3. A `GradientRecorder` in `model.fit` keeps every
-# weight and gradient, and the two tables that come out are compared with the
-# published ones, number by number.
+# weight and gradient. This page makes two tables of them and compares both, number by
+# number, with the published ones: those of a course notebook, *Assignment 4*, dated
+# 18 October 2025, from which network, training and data preparation are taken.
 
 # %% tags=["setup"]
 import argparse
+import base64
 import os
 import shutil
 import sys
@@ -87,6 +89,51 @@ def show(table):
     print(table.to_string(float_format="%.6f", line_width=width))
 
 
+def show_by_layer(table, name):
+    """Shows a wide table in the notebook, a layer at a time, with a link to its CSV."""
+    from IPython.display import HTML, display
+
+    layers = {
+        "Output, loss and hidden layer": [c for c in table if "^2" not in c],
+        "Output layer": [c for c in table if "^2" in c],
+    }
+    for layer, columns in layers.items():
+        display(HTML(as_html(table[columns], f"{layer}, {name}")))
+    csv = base64.b64encode(table.to_csv(lineterminator="\n").encode()).decode()
+    link = f'href="data:text/csv;base64,{csv}" download="{name.replace(" ", "_")}.csv"'
+    display(HTML(f"<a {link}>Download the table at {name} as CSV</a>"))
+
+
+def as_html(table, caption):
+    """A table with symbols in its header; its first column stays when it scrolls."""
+    html = (
+        table.rename(columns=as_symbol)
+        .rename_axis(None)
+        .to_html(escape=False, float_format="{:.6f}".format, border=0)
+    )
+    frozen = (
+        '<th scope="row" style="position: sticky; left: 0; z-index: 1; '
+        'background: var(--md-default-bg-color, Canvas)">'
+    )
+    head, body = html.split("<tbody>")
+    head = head.replace("<th></th>", frozen.replace('"row"', '"col"') + "epoch</th>")
+    title = f'<caption style="text-align: left">{caption}</caption><thead>'
+    head = head.replace("<thead>", title)
+    return head + "<tbody>" + body.replace("<th>", frozen)
+
+
+def as_symbol(name):
+    """MathML of a column's name: w^1_3 with both its indices."""
+    letter, _, indices = name.partition("^")
+    if not indices:
+        return name
+    layer, unit = indices.split("_")
+    return (
+        f'<math alttext="{name}"><msubsup><mi>{letter}</mi><mn>{unit}</mn>'
+        f"<mrow><mo>(</mo><mn>{layer}</mn><mo>)</mo></mrow></msubsup></math>"
+    )
+
+
 def show_figure(name):
     """Shows the figure, or says in which file it is where there is no display."""
     if screen:
@@ -101,10 +148,15 @@ def show_figure(name):
 # %% [markdown]
 # ## The data
 #
-# The bundled catalogue is *reconstructed*: 10,000 synthetic stars, solved from the
-# published tables so that training on them gives these tables again. No telescope saw
-# them. `x` is the logarithm of the luminosity, scaled to run from 0 to 1; `y` is the
-# logarithm of the effective temperature in kelvin. Both are shuffled with seed 1453.
+# The published runs were trained on stars of [Gaia
+# DR2](https://doi.org/10.1051/0004-6361/201833051), as [VizieR's table
+# I/345](https://vizier.cds.unistra.fr/viz-bin/VizieR?-source=I/345) lists them. That
+# sample was not published. The bundled catalogue is *reconstructed*: [10,000 synthetic
+# stars](stars.ipynb), solved from the published tables so that training on them gives
+# these tables again. No telescope saw them.
+#
+# `x` is the base-10 logarithm of the luminosity, scaled to run from 0 to 1; `y` is that
+# of the effective temperature in kelvin. Both are shuffled with seed 1453.
 
 # %%
 x, y = hr.training_data(catalog, seed=1453)
@@ -115,10 +167,10 @@ print(f"mean of y = log10 T: {y.mean():.4f}, a temperature of {10 ** y.mean():.0
 # %% [markdown]
 # ## The network
 #
-# Two clones are made, one for each learning rate. Cloning draws new weights, so the two
-# published runs start from *different* ones. They were drawn on TensorFlow with seed
-# 1453; other backends draw other numbers from the same seed, so the weights come with
-# the package, and every backend starts from them.
+# The model is cloned twice, once for each learning rate. Cloning draws new weights, so
+# the two published runs start from *different* ones. They were drawn by TensorFlow with
+# seed 1453. Other backends draw other numbers from the same seed, so the package
+# includes the weights, and every backend starts from them.
 
 # %%
 model = keras.Sequential(
@@ -138,8 +190,8 @@ for rate, weights in initial_weights.items():
 # %% [markdown]
 # ## Training
 #
-# One batch holds every star, so an epoch is one step, and its record holds the
-# gradient of that step, the loss before its update and the weights after it.
+# One batch holds all stars, so an epoch is a single step. Its record holds the gradient
+# and the loss of that step, before the update, and the weights after it.
 
 
 # %%
@@ -167,9 +219,10 @@ recordings[0.1]
 # %% [markdown]
 # ## The tables
 #
-# In the published layout: `w^1_3` is the third weight of the first kernel, `g^1_3` its
-# gradient. Row by row, `output`, `loss` and the gradients are those before the update,
-# the weights those after it.
+# These are the tables in the published layout. $w^{(1)}_3$, or `w^1_3` in print, is the
+# third weight of the first kernel, and $g^{(1)}_3$ its gradient. In each row, the mean
+# output, the loss and the gradients are those before the update, the weights those
+# after it.
 
 
 # %%
@@ -184,7 +237,10 @@ def report(rate):
     if not in_notebook:
         print(f"\nLearning rate {rate}\n")
     table = published_layout(rate)
-    show(table)
+    if in_notebook:
+        show_by_layer(table, f"learning rate {rate}")
+    else:
+        show(table)
     published = hr.load_published_table(rate).set_index("epoch")
     difference = (table - published).to_numpy()
     print(
@@ -208,14 +264,20 @@ report(0.1)
 # %%
 report(0.3)
 
+# %% tags=["picture"]
+# Both tables, epoch by epoch.
+from hrcallbacks.report import figures
+
+figures.tables(recordings)
+
 
 # %% [markdown]
-# The published numbers have six decimals. What is left is the difference between
-# training in float32 here and there, and rounding in the published tables.
+# The published numbers have six decimals. The deviation that is left comes from
+# rounding them, and from training in float32 on another machine.
 #
 # ## The loss
 #
-# Does it fall? The recorded losses say.
+# Does the loss fall?
 
 
 # %%
@@ -248,10 +310,24 @@ axes[0].legend(frameon=False)
 show_figure("loss_curves")
 
 # %% [markdown]
-# The output starts near zero, and all targets lie near 3.67. So at first every gradient
-# pulls the output up, and Adam takes steps of about the learning rate. At 0.3 the
-# output has come up to the targets after three epochs, and Adam's average of past
+# The output starts near zero, and all targets lie near their mean, printed above. So at
+# first every gradient pulls the output up, and Adam takes steps of about the learning
+# rate. At 0.3 the output is above the targets by row 4: Adam's average of past
 # gradients carries it on beyond them.
+#
+# The loss at 0.1 falls in every epoch, and yet the network does not predict anything
+# useful after ten. A prediction that is the same for all stars, their mean, is better:
+
+# %%
+for rate, recording in recordings.items():
+    last = recording.index["loss"].iloc[-1]
+    print(
+        f"Learning rate {rate}: loss {last:.3f} in the last row; "
+        f"of a constant: {y.var():.5f}, {last / y.var():.0f} times smaller"
+    )
+
+# %% [markdown]
+# [What the network has learnt](predictions.ipynb) draws its predictions, and trains on.
 
 # %% [markdown]
 # ## Weights and gradients over the epochs
@@ -274,8 +350,9 @@ show_figure("trajectories_at_0.3")
 #
 # Some lines are flat. A hidden unit $i$ gives $\max(0, w_i x + b_i)$, and a star's $x$
 # lies between 0 and 1. Where $w_i x + b_i$ is negative for every star, the unit gives
-# 0 and its gradients, incoming and outgoing, are exactly 0: it is *dead*. Gradient
-# descent cannot revive it; only what Adam still carries moves its weights for a while.
+# 0, and its gradients, incoming and outgoing, are exactly 0: it is *dead*. Gradient
+# descent cannot revive it. Only Adam's average of earlier gradients still moves its
+# weights for a while.
 
 
 # %%
@@ -309,18 +386,18 @@ dead = pd.DataFrame([unit for rate in recordings for unit in dead_units(rate)])
 show(dead.set_index("unit"))
 
 # %% [markdown]
-# Both ends are negative, or zero at the faintest star, so every star is on the dead
-# side. Some units were born there: with biases of zero and $x \ge 0$, a negative
+# At both ends the number is negative, or zero for the faintest star, so no star turns
+# the unit on. Some units start like this: with biases of zero and $x \ge 0$, a negative
 # initial weight is enough. Others were pushed there by the first steps.
 #
-# Nobody has to read that off 27 columns. `recording.diagnose()` finds it, and the rise
-# of the loss too:
+# You need not look for dead units in the table. `recording.diagnose()` finds them, and
+# the rise of the loss too:
 
 # %%
 for rate, recording in recordings.items():
     print(f"\nLearning rate {rate}\n\n{recording.diagnose()}")
 
 # %% [markdown]
-# Two questions are left: is it the learning rate that makes the loss rise, or are it
-# the other starting weights? And at which rate does it begin? See
+# Two questions are left. Is it the learning rate that makes the loss rise, or the other
+# starting weights? And at which rate does it begin to rise? See
 # [The same start, and the smallest rate that fails](learning-rates.ipynb).

@@ -10,107 +10,93 @@
 # ---
 
 # %% [markdown]
-# # hrcallbacks
+# # See the gradients that trained your model
 #
-# A Keras callback that records every weight and every **true training gradient** of
-# `model.fit`: the gradient that the optimizer was given in that very step, not a second
-# computation of it. Training is not changed by it. It works on Keras' TensorFlow, JAX
-# and PyTorch backends.
-
-# %% tags=["picture"]
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Silences its notice.
-
-import keras
-import matplotlib.pyplot as plt
-import numpy as np
-
-import hrcallbacks as hr
-
-# %% tags=["picture"]
-# Figure: The worked example, a network of one input, six hidden units and one output,
-# after its second step. Width and colour of an edge show its weight, triangles its
-# gradient; two hidden units are grey, for they never had a gradient.
-keras.utils.set_random_seed(1453)
-stars = keras.Sequential(
-    [
-        keras.Input((1,)),
-        keras.layers.Dense(6, activation="relu", name="hidden"),
-        keras.layers.Dense(1, name="output"),
-    ]
-)
-stars.set_weights(hr.load_initial_weights(0.1))
-stars.compile(keras.optimizers.Adam(0.1), loss="mse")
-watcher = hr.GradientRecorder()
-x, y = hr.training_data(seed=1453)
-stars.fit(x, y, batch_size=len(x), epochs=10, verbose=0, callbacks=[watcher])
-hr.plot.network(watcher.recording, record=1)
-plt.show()
-
-# %% [markdown]
-# ## Install
+# hrcallbacks is a callback for [Keras](https://keras.io) 3. It records every weight and
+# every **true training gradient** of `model.fit`: exactly what the optimizer received,
+# not recomputed. It works on TensorFlow, JAX and PyTorch, and does not change training.
 #
 # ```bash
 # pip install "hrcallbacks[tensorflow,plot]"
 # ```
 #
-# or with `jax` or `torch` in place of `tensorflow`.
+# Paste this. The data come with the package.
+
+# %%
+import keras
+
+import hrcallbacks as hr
+
+keras.utils.set_random_seed(1453)
+x, y = hr.training_data(seed=1453)  # 10,000 stars: luminosity and temperature.
+Dense = keras.layers.Dense
+layers = Dense(6, "relu", name="hidden"), Dense(1, name="output")
+model = keras.Sequential([keras.Input((1,)), *layers])
+model.compile(keras.optimizers.Adam(0.1), loss="mse")
+
+recorder = hr.GradientRecorder(record_freq=1)  # Every step.
+model.fit(x, y, batch_size=len(x), epochs=10, verbose=0, callbacks=[recorder])
+print(recorder.recording.gradients["hidden/kernel"][0])  # Of the first step.
+
+# %% [markdown]
+# Those are the gradients of six weights on TensorFlow; the other backends draw other first
+# weights from the same seed. The recording has all steps, variables and weights:
+
+# %%
+# Figure: The network that was just trained, one frame for each of ten steps: one input,
+# six hidden units, one output. The width and colour of each line show a weight, the
+# triangle on it the gradient. Units whose gradients are all zero turn grey. Widths and
+# sizes keep one scale throughout, so that frames can be compared.
+animation = hr.plot.network_animation(recorder.recording)
+hr.plot.save_animation(animation, "network.gif")
+animation
+
+# %% [markdown]
+# ## Whom it is for
 #
-# ## Use
+# - **You learn or teach back-propagation.** [Twelve equations](tutorials/derivation.ipynb)
+#   are checked against a step of `fit`, and [two tables](tutorials/tables.ipynb) show
+#   every weight and gradient of a small network.
+# - **Your training misbehaves.** `recording.diagnose()`
+#   [finds](how-to/diagnose.ipynb) vanishing and exploding gradients, dead ReLU units,
+#   NaN, and a learning rate that is too high.
+# - **You study training.** Record [every step on disk](how-to/large_models.ipynb), or
+#   [the part that you choose](how-to/choose.ipynb). [This is what it
+#   costs](explanation/cost.ipynb).
 #
-# Add a `GradientRecorder` to the callbacks of your `fit`. Here is a line to be learned:
-
-# %%
-x = np.linspace(0, 1, 256)[:, np.newaxis]
-model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="line")])
-model.compile("sgd", loss="mse")
-
-recorder = hr.GradientRecorder(record_freq=1)  # Every step; "epoch" is the default.
-model.fit(x, 2 * x, epochs=3, verbose=0, callbacks=[recorder])
-
-recording = recorder.recording
-recording
-
-# %% [markdown]
-# Gradients and weights are arrays by path, one row a step:
-
-# %%
-recording.gradients["line/kernel"].shape
-
-# %% [markdown]
-# and tables, with the loss of each batch:
-
-# %%
-recording.to_frame().head()
-
-# %% [markdown]
-# and pictures:
-
-# %%
-# Figure: The norm of the layer's gradient over 24 steps. It goes up and down from batch
-# to batch, and falls as training goes on.
-hr.plot.gradient_flow(recording)
-plt.show()
-
-# %% [markdown]
-# Was that really what trained the model? Given to the same optimizer again, the
-# recorded gradients make the recorded weights:
-
-# %%
-recording.replay()
-
-# %% [markdown]
-# ## Where to go from here
+# ## If you use something else today
 #
-# - **To understand back-propagation**: [twelve equations](tutorials/derivation.ipynb),
-#   each computed for a star and checked against `fit`; then
-#   [two tables](tutorials/tables.ipynb) of every weight and gradient, reproduced.
-# - **Training fails?** [Find out why](how-to/diagnose.ipynb).
-# - **A large model, a long run?** [Reductions and stores](how-to/large_models.ipynb),
-#   and [what recording costs](explanation/cost.ipynb).
-# - **What is it that is recorded?**
-#   [Which gradient](explanation/which_gradient.ipynb), and
-#   [why observing changes nothing](explanation/unchanged.ipynb).
-# - **All of it**: the [reference](reference/recorder.md).
+# | You use | What it shows | Here |
+# |---|---|---|
+# | `write_grads=True`, removed in TensorFlow 2 | gradients computed again, on validation data | the gradients of training: [coming from `write_grads`](how-to/write_grads.ipynb) |
+# | Keras' `TensorBoard` callback | weights, no gradients | `hr.TensorBoard` [adds the gradients](how-to/to_tensorboard.ipynb) beside them |
+# | W&B's old `WandbCallback(log_gradients=True)` | gradients computed again, after the epoch | the same step's; a [small class](how-to/sinks.ipynb) sends them to W&B |
+# | a `GradientTape` in a `train_step` of your own | whatever you write | [keep your `train_step`](how-to/custom_steps.ipynb), add the callback |
+#
+# [Other tools, side by side](explanation/comparison.md) has the rest, with sources.
+# [A run can be looked at in a browser](how-to/report.ipynb), as one file.
+#
+# ## Check it yourself
+#
+# If the recorded gradients are what trained the model, then the same optimizer, given
+# them again, must arrive at the recorded weights:
+
+# %%
+print(recorder.recording.replay())
+
+# %% [markdown]
+# ## Where to go next
+#
+# - Record [a CNN](how-to/cnn.ipynb), on [JAX or PyTorch](how-to/backends.ipynb), on
+#   [several devices](how-to/devices.ipynb), [in mixed
+#   precision](how-to/mixed_precision.ipynb), or [outside
+#   `fit`](how-to/outside_fit.ipynb).
+# - Read [which gradient is recorded](explanation/which_gradient.ipynb), and [why training
+#   stays the same](explanation/unchanged.ipynb).
+# - Look up [every class and function](reference/recorder.md).
+#
+# The bundled stars are *reconstructed*: synthetic stars, solved from two published
+# tables. [The stars](tutorials/stars.ipynb) says what they can show.
+# `hr.download_catalog` fetches observed ones: [Gaia
+# DR2](https://www.cosmos.esa.int/web/gaia/dr2), from [VizieR
+# I/345](https://cdsarc.cds.unistra.fr/viz-bin/cat/I/345).

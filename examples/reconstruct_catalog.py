@@ -10,9 +10,11 @@
 # # A catalogue reconstructed from two tables
 #
 # The worked example trains a 1-6-1 ReLU network to predict a star's effective
-# temperature from its luminosity, and prints every kernel and gradient of ten epochs
-# at two learning rates. Its 10,000 stars were downloaded from Gaia DR2 (VizieR I/345)
-# and are not published with it.
+# temperature from its luminosity. It prints every kernel and gradient of ten epochs at
+# two learning rates. Its 10,000 stars were downloaded from
+# [VizieR I/345](https://vizier.cds.unistra.fr/viz-bin/VizieR?-source=I/345), which is
+# [Gaia DR2](https://doi.org/10.1051/0004-6361/201833051), and were not published with
+# the tables.
 #
 # The stars below are **reconstructed from the published tables, not observed**. They
 # are a synthetic sample, one of many that would do, on which the same training gives
@@ -31,6 +33,7 @@ import numpy as np
 import pandas as pd
 
 import hrcallbacks as hr
+from hrcallbacks import backprop
 from hrcallbacks.progress import progress
 from hrcallbacks.worked_example.backprop import adam_step_size
 
@@ -79,15 +82,16 @@ def published_table(learning_rate):
 # Between two kinks $x = -b_i / w_i$ the prediction is a straight line in the normalised
 # luminosity $x$. Loss and gradients are therefore sums over the stars between two
 # kinks of $1, x, x^2, y, xy$, and of $y^2$ over all stars; nothing else of the data
-# enters. In both runs together only three kinks ever lie among the stars, all at
-# learning rate 0.1: two hidden units in epoch 2, one of them again in epoch 3.
+# enters. In both runs together only three kinks ever lie between the stars, all at
+# learning rate 0.1: those of two hidden units in epoch 2, and of one of them again in
+# epoch 3.
 #
-# There is a fourth, easily missed. All biases start at zero, so in epoch 1 every kink
-# is at $x = 0$, where the normalisation puts the faintest star, and there $H(0) = 0$:
-# that star adds nothing to the bias gradients. One star in 10,000 is seen, for the
-# tables have six decimals. The LR 0.1 table alone is met best with *two* stars at
-# $x = 0$ (one or three leave more than twice the rms miss), as happens where a
-# catalogue prints luminosities to three decimals.
+# A further place matters, and is easily missed. All biases start at zero, so in epoch 1
+# every kink is at $x = 0$: not between the stars, but exactly on the faintest one,
+# where the normalisation puts it. There $H(0) = 0$, so that star adds nothing to the
+# bias gradients. One star in 10,000 shows, because the tables have six decimals. *Two*
+# stars at $x = 0$ fit the LR 0.1 table best (one or three leave more than twice the rms
+# miss), as happens when a catalogue prints luminosities to three decimals.
 
 # %%
 # The kinks in the middle: Adam's first step has size 0.1, so that in epoch 2 the second
@@ -198,7 +202,7 @@ def output_loss_gradients(parameters, data):
 # A main sequence and giants in the $\log L$-$\log T$ plane, in rounded numbers: red
 # dwarfs of 3500 K at the faint end, few of them because they are faint; a turn-off;
 # subgiants; the giant branch and on it the red clump at 47 solar luminosities. The
-# range, 0.015 to 1500 solar luminosities, is a choice: training sees only $x$.
+# range, 0.015 to 1500 solar luminosities, is a choice, because training sees only $x$.
 
 # %%
 FAINT, BRIGHT = np.log10(0.015), np.log10(1500.0)
@@ -229,14 +233,14 @@ def giants(x):
 
 
 # %% [markdown]
-# ## What the tables change in it
+# ## How the tables change it
 #
 # The density is multiplied by $e^{c(x)}$ and both temperature tracks are moved by
 # $e(x)$, with $c$ and $e$ short cosine series whose higher terms are held smaller.
-# Damped least squares (Levenberg's) finds small coefficients that meet the tables: the
-# 260 numbers of a table fix about fifteen combinations of them, and what they do not
-# fix stays where it was. At the end the numbers of stars between the kinks are rounded
-# to whole stars, and the rest is solved once more.
+# Levenberg's damped least squares finds small coefficients that fit the tables. The 260
+# numbers of a table determine about fifteen combinations of them; what they leave open
+# stays as it was. At the end the numbers of stars between the kinks are rounded to
+# whole stars, and the rest is solved once more.
 
 # %%
 TERMS = 12
@@ -328,13 +332,13 @@ def fit_population(tables):
 # %% [markdown]
 # ## 10,000 stars
 #
-# One star is drawn in each 10,000th of the distribution, at random within it, a dwarf
-# or a giant by the shares at its luminosity, and scattered about its track. What the
-# random draw changed in the moments is then taken out again, segment by segment, by
-# shifts far smaller than the scatter.
+# One star is drawn at random within each 10,000th of the distribution. The shares at
+# its luminosity decide whether it is a dwarf or a giant, and it is scattered about its
+# track. The random draw changes the moments a little; shifts far smaller than the
+# scatter undo this, segment by segment.
 #
-# No star may lie where rounding could carry it across a kink: one star more or less in
-# a gradient of 10,000 shows in the fourth decimal. The stars keep `GAP` away.
+# No star may lie where rounding could carry it across a kink, because one star more or
+# less in a gradient of 10,000 shows in the fourth decimal. The stars keep `GAP` away.
 
 # %%
 GAP = 2e-4
@@ -436,13 +440,13 @@ def reconstruct(tables=(0.1, 0.3)):
 # ## How far to trust it
 #
 # `reconstruct(tables=(0.1,))` never reads the LR 0.3 table, and yet training on its
-# stars gives all 260 numbers of that table: both runs see the same few moments. The
-# moments can be trusted, and with them the mean temperature, the spread and the slope.
-# The individual stars, their colours and the luminosity range cannot.
+# stars gives all 260 numbers of that table, because both runs see the same few moments.
+# The moments can be trusted, and with them the mean temperature, the spread and the
+# slope. The individual stars, their colours and the luminosity range cannot.
 #
-# One thing looks odd beside the sky, and the tables ask for it: stars as luminous as
-# the Sun come out cooler than the Sun. Gaia DR2's temperatures and luminosities are not
-# corrected for reddening, which would do that.
+# One thing looks odd, and the tables require it: stars as luminous as the Sun come out
+# cooler than the Sun. Reddening would explain this, since Gaia DR2's temperatures and
+# luminosities are not corrected for it.
 
 
 # %%
@@ -486,10 +490,14 @@ if __name__ == "__main__" and "ipykernel" not in sys.modules:
 
 # %%
 if __name__ == "__main__" and "ipykernel" in sys.modules:
-    catalog = reconstruct()
+    catalog, start = reconstruct(), hr.load_initial_weights(0.1)
     same = catalog.equals(hr.load_catalog())
     print(f"equal to the bundled catalogue, star by star: {same}")
     x, y = hr.training_data(catalog, seed=1453)
+    second, third = (s.parameters for s in backprop.train(start, x, y, 0.1, epochs=2))
+    kinks = *(-second.b1 / second.w1[0])[[2, 1]], (-third.b1 / third.w1[0])[2]
+    print("kinks that training on it gives:", ", ".join(f"{k:.5f}" for k in kinks))
+    print("those written into EDGES above:  ", ", ".join(map(str, EDGES[1:-1])))
     print(f"mean of log10 T: {y.mean():.4f}, a temperature of {10 ** y.mean():.0f} K")
     sunlike = catalog["Teff"][catalog["Lum"].between(0.9, 1.1)]
     print(f"{len(sunlike)} stars of 0.9 to 1.1 solar luminosities, median temperature:")

@@ -13,12 +13,18 @@
 # # The stars
 #
 # Where do the 10,000 stars of the worked example come from? The published tables were
-# made from the first 10,000 rows with a luminosity and a temperature that VizieR gave
-# of its table I/345, Gaia DR2. That download was not published with the tables.
+# made by a course notebook, *Assignment 4*, dated 18 October 2025. It asked VizieR for
+# the first 10,000 rows of table
+# [I/345](https://vizier.cds.unistra.fr/viz-bin/VizieR?-source=I/345) that have a
+# luminosity and a temperature. That table is Gaia DR2
+# ([Gaia Collaboration 2018](https://doi.org/10.1051/0004-6361/201833051)); its
+# temperatures and luminosities are described by
+# [Andrae et al. 2018](https://doi.org/10.1051/0004-6361/201732516). The rows themselves
+# were not published with the tables.
 #
-# **The stars that come with this package are reconstructed from the two tables. Nobody
-# observed them.** They are a synthetic sample, solved for so that training on it gives
-# the published numbers. [The reconstruction](reconstruction.ipynb) shows how.
+# **The stars in this package are reconstructed from the two tables. Nobody observed
+# them.** They are a synthetic sample, solved for so that training on it gives the
+# published numbers. [The reconstruction](reconstruction.ipynb) shows how.
 
 # %% tags=["setup"]
 import os
@@ -30,6 +36,7 @@ import numpy as np
 import pandas as pd
 
 import hrcallbacks as hr
+from hrcallbacks import backprop
 
 # %%
 catalog = hr.load_catalog()
@@ -41,9 +48,9 @@ catalog.describe().loc[["count", "min", "50%", "max"]]
 #
 # ## The Hertzsprung-Russell diagram
 #
-# Astronomers plot luminosity over temperature, hot stars on the left. Main sequence and
-# giant branch are there because the reconstruction starts from a sample that looks so;
-# the tables only bend it.
+# Astronomers plot luminosity against temperature, with hot stars on the left. The main
+# sequence and the giant branch are there because the reconstruction starts from a
+# sample that has them; fitting the tables only adjusts it.
 
 # %%
 # Figure: Hertzsprung-Russell diagram of the reconstructed stars, log luminosity over
@@ -68,8 +75,8 @@ plt.show()
 # %% [markdown]
 # ## From catalogue to training data
 #
-# `training_data` takes logarithms, scales that of the luminosity so that it runs from 0
-# to 1, and shuffles with the seed of the published runs.
+# `training_data` takes logarithms, scales the luminosity's to run from 0 to 1, and
+# shuffles with the seed of the published runs.
 
 # %%
 x, y = hr.training_data(catalog, seed=1453)
@@ -80,15 +87,37 @@ print(f"y: {y.shape}, {y.dtype}, mean {y.mean():.4f}, that is {10 ** y.mean():.0
 # %% [markdown]
 # ## What training sees of them
 #
-# Between two kinks of its six rectifiers the network's output is a straight line in
-# $x$. So the loss and its gradients contain the stars only through sums of $1$, $x$,
-# $x^2$, $y$, $xy$ and $y^2$ between the kinks: any sample with the same sums gives the
-# same tables. In all twenty epochs just three kinks lie among the stars.
+# A hidden unit switches on or off at its *kink*, $x = -b_i / w_i$. Between kinks the
+# network's output is a straight line in $x$. So the loss and its gradients depend on
+# the stars only through sums of $1$, $x$, $x^2$, $y$, $xy$ and $y^2$ between the kinks:
+# any sample with the same sums gives the same tables.
+#
+# Where are the kinks? In the first epoch they are all at $x = 0$, since the biases
+# start at zero, and only the faintest stars lie there. After that, few lie among the
+# stars:
 
 # %%
-kinks = [0.28293, 0.60099, 0.72864]
+kinks = {}
+for rate in (0.1, 0.3):
+    before = hr.load_initial_weights(rate)
+    for epoch, step in enumerate(
+        backprop.train(before, x, y, rate, epochs=10), start=1
+    ):
+        w, b = np.ravel(before[0]), np.ravel(before[1])
+        for unit in np.flatnonzero((-b / w > 0) & (-b / w < 1)):
+            kinks[f"rate {rate}, epoch {epoch}, unit {unit + 1}"] = -b[unit] / w[unit]
+        before = step.parameters
+
+for where, kink in kinks.items():
+    print(f"{where}: kink at x = {kink:.5f}")
+print(f"{len(kinks)} kinks between the stars, and {np.sum(x == 0)} stars at x = 0")
+
+# %% [markdown]
+# So these sums are all that the twenty rows of the tables say about the stars:
+
+# %%
 sums = {"all stars": np.full(x.shape, True)}
-sums |= {f"x above {kink}": x > kink for kink in kinks}
+sums |= {f"x above {kink:.5f}": x > kink for kink in sorted(kinks.values())}
 
 pd.DataFrame(
     {
@@ -104,29 +133,29 @@ pd.DataFrame(
 ).round(5)
 
 # %% [markdown]
-# Does that make them right? [The audit](audit.ipynb) asks two questions that could have
-# failed: whether the printed gradients explain the printed weights, which needs no star
-# at all; and whether stars reconstructed from the table at 0.1 alone predict the table
-# at 0.3.
+# Does that make the stars right? [The audit](audit.ipynb) makes two tests that could
+# have failed. Do the printed gradients explain the printed weights? That needs no star
+# at all. And do stars reconstructed from the table at 0.1 alone predict the table at
+# 0.3?
 #
 # ## Stars that were observed
 #
-# With a network connection, this fetches the first 10,000 rows of I/345, and keeps them
-# in a file, so that they are the same the next time:
+# With a network connection, this downloads the first 10,000 rows of I/345 and keeps
+# them in a file, so that they are the same next time:
 #
 # ```python
 # catalog = hr.download_catalog("catalog.csv")
 # ```
 #
-# and this makes the tables from them:
+# And this makes the tables from them:
 #
 # ```bash
 # python examples/lr_tables.py --catalog catalog.csv
 # ```
 #
-# (Neither is run here: this page is built without a network.) The first thing to
-# compare is the deviation that it prints. If VizieR gives the rows that it once gave,
-# the deviation from the published tables is as small as that of the reconstructed
-# stars, and the observed ones are to be used from then on. If it is larger, the rows
-# are others; then compare the sums above. The catalogue's own systematics, reddening
-# for one, are in both.
+# (Neither is run here, because this page is built without a network.) Look first at the
+# deviation that it prints. If VizieR returns the same rows as it did then, the
+# deviation from the published tables is as small as with the reconstructed stars, and
+# you should use the observed ones from then on. If the deviation is larger, the rows
+# are different; then compare the sums above. Both samples share the catalogue's own
+# systematic errors, such as reddening.

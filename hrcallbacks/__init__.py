@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hrcallbacks.reductions.histogram import Histogram
     from hrcallbacks.reductions.reduction import Reduction
     from hrcallbacks.reductions.sample import Sample
+    from hrcallbacks.report.write import report
     from hrcallbacks.selection.steps import at, every, log_spaced
     from hrcallbacks.sinks.alert import Alert
     from hrcallbacks.sinks.logs import Logs
@@ -51,6 +52,7 @@ __all__ = [
     "log_spaced",
     "open_recording",
     "plot",
+    "report",
     "to_tensorboard",
     "training_data",
 ]
@@ -79,10 +81,12 @@ _MODULES = {
     "log_spaced": "selection.steps",
     "open_recording": "recording.recording",
     "plot": "plot",
+    "report": "report",
     "to_tensorboard": "export.tensorboard",
     "training_data": "worked_example.stars",
 }
-_AS_MODULES = ("backprop", "diagnose", "plot")
+# `report` is a module that can be called.
+_AS_MODULES = ("backprop", "diagnose", "plot", "report")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,17 +1,17 @@
-"""Checks of arguments that several modules share."""
+"""Argument checks that several modules share."""
 
 import operator
 from typing import Any
 
 
 def positive_integer(value: object, name: str, *, hint: str = "") -> int:
-    """An argument as an int, if it is one of 1 or more.
+    """Returns an argument as an int, if it is 1 or more.
 
     Args:
-        value: What was passed: an int, or what stands for one, such as NumPy's. A bool
-            does not.
+        value: The argument: an int or an integer of another type, such as NumPy's, but
+            not a bool.
         name: Name of the argument, for the message.
-        hint: What to type instead: the end of the message.
+        hint: What to type instead, for the end of the message.
 
     Raises:
         ValueError: If it is anything else.
@@ -29,7 +29,7 @@ def positive_integer(value: object, name: str, *, hint: str = "") -> int:
     return number
 
 
-def _index(value: Any) -> int | None:  # Of whatever type; index() finds out.
+def _index(value: Any) -> int | None:  # Any type: index() checks it.
     try:
         return operator.index(value)
     except TypeError:
@@ -37,10 +37,10 @@ def _index(value: Any) -> int | None:  # Of whatever type; index() finds out.
 
 
 def choice(value: object, name: str, choices: tuple[object, ...]) -> None:
-    """Refuses an argument that is none of a few.
+    """Rejects an argument that is not one of `choices`.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is not one of them.
     """
     known = any(value is c or (type(value) is type(c) and value == c) for c in choices)
     if not known:

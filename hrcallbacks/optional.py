@@ -1,4 +1,4 @@
-"""Packages that are imported only when they are used."""
+"""Packages that are imported only when needed."""
 
 import contextlib
 from collections.abc import Generator
@@ -10,13 +10,13 @@ def optional(
 ) -> Generator[None, None, None]:
     """A block that imports an optional package, or says how to install it.
 
-    The imports are ordinary statements, so that type checkers know what they give.
+    The imports are ordinary statements, so that type checkers understand them.
 
     Args:
-        package: What people call the package.
+        package: The package's usual name.
         extra: The extra of `hrcallbacks` that installs it.
-        needed_by: What needs it, the first words of the message.
-        hint: What to do without it: the end of the message.
+        needed_by: What needs it, for the start of the message.
+        hint: What to do without it, for the end of the message.
 
     Raises:
         ImportError: If an import in the block fails.

@@ -1,4 +1,4 @@
-"""`GradientRecorder`: the callback, as Keras sees it."""
+"""`GradientRecorder`: the callback that Keras calls."""
 
 import contextlib
 import os
@@ -22,71 +22,71 @@ from hrcallbacks.types import RecordFreq, Variables
 class GradientRecorder(keras.callbacks.Callback):
     """Records the true training gradients and the weights of `model.fit`.
 
-    Which gradient: the one handed to the optimizer in that very step, not a second
-    computation of it. It is the gradient of the training loss, with regularizers and
+    The recorded gradient is exactly what the optimizer received in that step, not
+    recomputed. It is the gradient of the training loss, with regularizers and
     sample and class weights, summed over replicas, unscaled under a
     `LossScaleOptimizer`, and taken before clipping, accumulation and weight decay.
     Sparse gradients are recorded dense. A variable that gets no gradient in a step
     has NaN there, and False in `Recording.has_gradient`.
 
-    Training is not changed: with and without the recorder the model's weights, the
-    optimizer's state and the `History` are the same, and nothing of the recorder
-    stays in the model.
+    Recording does not change training: the model's weights, the optimizer's state and
+    the `History` are the same with and without it, and nothing of the recorder stays
+    in the model.
 
-    A recorder can be used again: a second `fit` of the same model appends to the
-    recording, and `step` goes on counting. `reset` starts anew.
+    A recorder can be reused: a second `fit` of the same model appends to the
+    recording, and `step` keeps counting. `reset` starts over.
 
-    A copy of a recorder (`copy.deepcopy`, or pickled) has the same settings, and
-    nothing recorded. Tools that tune models copy callbacks: give such a recorder a
-    store with `{n}` in its path, so that each copy writes to a place of its own.
+    A copy of a recorder (by `copy.deepcopy` or pickling) has the same settings, but no
+    records. Tuning tools copy callbacks. With them, put `{n}` in the store's path, so
+    that each copy writes its own store.
 
     Args:
-        variables: Which trainable variables to record: None for all, a glob or list
+        variables: The trainable variables to record: None for all, a glob or list
             of globs on `Variable.path` (`"*/kernel"`; `*` also matches `/`), or a
             `callable(variable) -> bool`.
         gradients: What to record of the gradients: `"raw"` for every element; None for
-            nothing; a reduction, made inside the training step: `"norm"` (Frobenius),
+            nothing; a reduction, computed in the training step: `"norm"` (Frobenius),
             `"mean"`, `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
             `"nonfinite"` (how many are NaN or infinite), `hr.Histogram()`,
             `hr.Sample(n)`, `hr.Reduction(name, function)`, or a function of a tensor;
-            a list of these; or a dict from glob to any of them, of which the first
-            that matches a path decides: `{"*/kernel": "raw", "*": ["norm", "max"]}`.
-        weights: Likewise of the weights; also `"update_norm"`, the Frobenius norm of
+            a list of these; or a dict from globs to any of them, where the first
+            match for a path decides: `{"*/kernel": "raw", "*": ["norm", "max"]}`.
+        weights: The same for the weights; also `"update_norm"`, the Frobenius norm of
             the update just made, and `"update_ratio"`, that norm divided by the
             weights' own before it (infinite where those were zero).
         record_freq: `"epoch"` for the last step of each epoch, an int n for every
             n-th step of the run, or a `callable(step) -> bool`, such as
             `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;
             steps count from 1.
-        epoch_gradient: With `record_freq="epoch"`, whether a record's gradient is that
-            of the epoch's `"last"` step, or the `"mean"` over all its steps that had
-            one. Each step is then captured, none of them kept; reductions are those
+        epoch_gradient: With `record_freq="epoch"`, whether a record has the gradient of
+            the epoch's `"last"` step, or the `"mean"` over all its steps that had one.
+            For the mean, every step is captured but not kept, and reductions are those
             of the mean.
-        weights_at: Whether a record's weights are those `"after"` or `"before"` the
-            update that its gradient made.
-        store: None to hold the records in memory, or the path or URL of a Zarr store
-            that is written while `fit` runs, by a thread of its own. Of several
-            workers the chief alone writes. `{n}` in it, as in `"runs/{n}.zarr"`, is
-            the first number from 0 for which nothing is there.
-        max_bytes: What the records may take in memory. Where the number of steps is
-            known, `fit` refuses a recording that would take more; otherwise the
-            recording stops there. Of no effect with `store`.
-        resume: With `store`, whether to go on with the recording that is there, if
-            there is one. If its last fit was broken off, that fit is continued, as
-            `keras.callbacks.BackupAndRestore` does: what it recorded in epochs that
-            are now trained again is replaced. Each epoch's end then waits until it is
-            on disk. Put the recorder before `BackupAndRestore` among the callbacks.
-        metadata: What to keep with the recording: a dict of what JSON has, such as
-            `{"seed": 3}`. It is `Recording.attributes["metadata"]`.
-        sinks: Who else hears of records while training goes on: `hr.Alert("nan")`
-            warns, or stops training; `hr.TensorBoard("logs")` writes event files;
-            `hr.Logs()` adds the gradients' norm to the logs of `fit`; or objects of a
-            subclass of `hr.Sink`. They are told in turn. One that fails hears no more
-            of that fit; recording goes on.
+        weights_at: Whether a record has the weights from `"after"` or `"before"` the
+            update made with its gradient.
+        store: None to keep the records in memory, or the path or URL of a Zarr store,
+            which a separate thread writes while `fit` runs. Of several workers, only
+            the chief writes. `{n}` in it, as in `"runs/{n}.zarr"`, becomes the first
+            number from 0 that is not taken.
+        max_bytes: The most memory that records may take. If the number of steps is
+            known, `fit` raises an error before it starts a larger recording; otherwise
+            the recording stops at the limit. Ignored when `store` is given.
+        resume: With `store`, whether to continue the recording that is there, if any.
+            If its last fit was interrupted, that fit is continued, as
+            `keras.callbacks.BackupAndRestore` does: records of epochs that are trained
+            again are replaced. Each epoch's end then waits until it is on disk. Put the
+            recorder before `BackupAndRestore` in the callbacks.
+        metadata: What to keep with the recording: a dict that JSON can hold, such as
+            `{"seed": 3}`. It is stored as `Recording.attributes["metadata"]`.
+        sinks: Objects that receive records during training: `hr.Alert("nan")` warns,
+            or stops training; `hr.TensorBoard("logs")` writes event files; `hr.Logs()`
+            adds the gradients' norm to the logs of `fit`; or instances of your own
+            subclass of `hr.Sink`. They are called in order. One that fails is not
+            called again in that fit; recording goes on.
 
     Raises:
-        TypeError: If an argument is of no such kind.
-        ValueError: If an argument has no such value. When training begins: if the
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument has an invalid value. When training begins: if the
             model has no trainable variables, nothing matches `variables`, there is
             no data, the recorder holds records of another model, or the records would
             take more than `max_bytes`.
@@ -104,8 +104,8 @@ class GradientRecorder(keras.callbacks.Callback):
         (2, 1, 1)
     """
 
-    # Keras may run the one hook with a batch's logs, `on_train_batch_end`, in another
-    # thread; it only stores a number.
+    # Keras may run `on_train_batch_end`, the only hook with a batch's logs, in another
+    # thread. That is safe: it only stores a number.
     async_safe = True
 
     def __init__(
@@ -143,7 +143,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     def _begin(self) -> None:
         self._session = Session(self._settings)
-        # By thread, the model and parameters of a fit that is about to begin.
+        # By thread, the model and parameters of a fit about to begin.
         self._offers: dict[int, tuple[Any, dict[str, Any]]] = {}
 
     def __repr__(self) -> str:
@@ -151,12 +151,12 @@ class GradientRecorder(keras.callbacks.Callback):
         return f"<GradientRecorder: {len(self._session.store)} records>"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes over: the settings, and what a subclass has added."""
+        """What a copy keeps: the settings, and what a subclass has added."""
         own = {"_session", "_offers", "_model", "params"}
         return {k: v for k, v in vars(self).items() if k not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Makes a copy, with nothing recorded."""
+        """Makes a copy without records."""
         super().__init__()
         vars(self).update(state)
         self._is_copy = True
@@ -164,7 +164,7 @@ class GradientRecorder(keras.callbacks.Callback):
 
     @property
     def recording(self) -> Recording:
-        """The `Recording` so far: also during `fit`, and after one that broke off."""
+        """The `Recording` so far, also during `fit` or after an interrupted one."""
         recording = self._session.recording()
         if self._session.begun is None:
             self._kin.warn_of_others()
@@ -172,19 +172,19 @@ class GradientRecorder(keras.callbacks.Callback):
 
     @property
     def store(self) -> str | None:
-        """Where it writes, or None for memory; `{n}` stands until `fit` begins."""
+        """Where it writes, or None for memory; `{n}` is replaced when `fit` begins."""
         return self._session.store.path
 
     def reset(self) -> None:
         """Forgets what was recorded, and counts steps from 1 again.
 
-        A store on disk is left as it is; the next `fit` needs another path.
+        A store on disk stays as it is; the next `fit` needs another path.
         """
         self._session.close()
         self._begin()
 
     def set_model(self, model: Any) -> None:
-        """Called by Keras with the model. A fit that still runs keeps its own."""
+        """Called by Keras with the model. A fit that is still running keeps its own."""
         self._offers[threading.get_ident()] = model, {}
 
     def set_params(self, params: dict[str, Any] | None) -> None:
@@ -194,7 +194,7 @@ class GradientRecorder(keras.callbacks.Callback):
         self._offers[thread] = model, params or {}
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Checks all that can be checked, before the first step."""
+        """Checks everything that can be checked before the first step."""
         model, params = self._offers.pop(threading.get_ident(), (self._model, {}))
         fit = ModelFit(model, params.get("steps"), params.get("epochs"))
         self._session.admit(fit)
@@ -208,18 +208,18 @@ class GradientRecorder(keras.callbacks.Callback):
         """Records outside `fit`: `train_on_batch` and hand-written loops.
 
         Inside the `with` block each call of `model.train_on_batch` is a step, and so is
-        each eager call of an optimizer's `apply`. The whole block is one epoch. In a
-        compiled function of your own, gradients are out of reach; a warning says so.
+        each eager call of an optimizer's `apply`. The whole block is one epoch. Inside
+        your own compiled functions, gradients are out of reach; a warning says so.
 
         Args:
             model: The `keras.Model` that is trained.
-            *optimizers: Optimizers that the model does not hold itself.
+            *optimizers: Optimizers that are not attributes of the model.
 
         Yields:
             The recorder.
 
         Raises:
-            ValueError: As when a `fit` begins.
+            ValueError: For the same reasons as when a `fit` begins.
 
         Example:
             >>> import keras
@@ -243,7 +243,7 @@ class GradientRecorder(keras.callbacks.Callback):
             yield self
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts an epoch; before the first, checks whether its records will fit in."""
+        """Starts an epoch; before the first, checks whether the records will fit."""
         self._session.begin_epoch(epoch + 1)
         self._note_copy()
 
@@ -253,17 +253,17 @@ class GradientRecorder(keras.callbacks.Callback):
             self._kin.copies_trained += 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Has the execution that comes record, if one of its steps is to be."""
+        """Makes the next execution record, if one of its steps is wanted."""
         self._session.begin_execution(batch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts the steps that ran; lets sinks add to the logs."""
+        """Counts the steps that ran, and lets sinks add to the logs."""
         self._session.end_execution(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Hands the epoch's records on, with the epoch's metrics."""
+        """Passes the epoch's records on, with the epoch's metrics."""
         self._session.end_epoch(logs)
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Waits until all is stored; says so if nothing of the fit was recorded."""
+        """Waits until everything is stored; warns if nothing was recorded."""
         self._session.end_fit()

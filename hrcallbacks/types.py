@@ -1,4 +1,4 @@
-"""What passes from part to part: frozen, and with names."""
+"""Types that pass between modules: frozen, with named fields."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 # Arguments of `GradientRecorder`.
 Variables = str | Sequence[str] | Callable[[Any], bool] | None
 RecordFreq = Literal["epoch"] | SupportsIndex | Callable[[int], bool]
-# What whole arrays are recorded of.
+# Quantities of which whole arrays are recorded.
 QuantityName = Literal["gradients", "weights"]
 
 # The quantity that says whether a variable got a gradient: 1 or 0.
@@ -17,16 +17,16 @@ HAS_GRADIENT = "has_gradient"
 
 
 class Key(NamedTuple):
-    """Names one thing of a record.
+    """Names one item of a record.
 
-    It is a named tuple, as are others that are made inside a step: of those alone
-    PyTorch's compiler can make new ones.
+    It is a named tuple, like others made inside a step: PyTorch's compiler can create
+    no other kind of record.
 
     Attributes:
         quantity: What it is, such as `"gradients"`.
-        reduction: What was made of it: `"raw"`, the name of a reduction, or `""` of
+        reduction: How it was reduced: `"raw"`, the name of a reduction, or `""` for
             what is never reduced.
-        path: Of which variable, or `""`.
+        path: The variable's path, or `""`.
     """
 
     quantity: str
@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Spec:
-    """What an array of a record is like.
+    """Shape and dtype of an array in a record.
 
     Attributes:
         shape: Its shape.
@@ -55,8 +55,8 @@ class Step:
         step: Its number in the run, over all fits.
         epoch: The epoch's number.
         batch: Its number in the epoch.
-        call: Which of several updates that the step made of a variable; None where it
-            made one.
+        call: Which update of a variable, if the step made several; None if it made
+            only one.
     """
 
     step: int
@@ -67,17 +67,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Record:
-    """What was recorded of a step.
+    """What was recorded in a step.
 
     Attributes:
         step: The step.
-        loss: The loss of its batch, before the update; None where the training step
-            names none.
-        values: The arrays of gradients and weights, NumPy. A variable that got no
-            gradient has none.
-        learning_rates: Of each optimizer in turn.
-        metrics: Numbers from Keras' logs, by name: means over the epoch so far. Where
-            epochs are recorded they are known later.
+        loss: The loss of its batch, before the update; None if the training step has
+            none.
+        values: The gradients and weights as NumPy arrays. A variable without a gradient
+            is left out of the gradients.
+        learning_rates: The learning rate of each optimizer.
+        metrics: Numbers from Keras' logs, by name: means over the epoch so far. If
+            epochs are recorded, they are added later.
     """
 
     step: Step
@@ -115,12 +115,12 @@ class OptimizerStart:
 
     Attributes:
         class_name: Its class.
-        config: As of `keras.saving.serialize_keras_object`; None if it has none.
+        config: As from `keras.saving.serialize_keras_object`; None if it has none.
         scheduled: Whether a schedule sets its learning rate.
         skips_nonfinite: Whether it skips steps whose gradients are not finite.
-        paths: Those of the variables that it updates; None for one that is not
+        paths: Paths of the variables that it updates; None for one that is not
             recorded.
-        state: Its variables' values; None of a fresh one.
+        state: Its variables' values; None if it is not built.
     """
 
     class_name: str
@@ -137,14 +137,14 @@ class Fit:
 
     Attributes:
         first: Number of its first record, from 0.
-        ended: Whether it came to its end.
-        fault: What its recording lacks, in words; None if nothing.
+        ended: Whether it finished.
+        fault: What its recording lacks, in words, or None.
         run_eagerly: Whether its model ran eagerly.
-        weights: By path, the weights before the first step; None if they were not
+        weights: The weights before the first step, by path; None if they were not
             kept.
-        variables: By path, the variables that it trained.
-        optimizers: The optimizers that updated them, by their number as text.
-        sparse: Paths of the variables whose gradients came sparse.
+        variables: The variables that it trained, by path.
+        optimizers: The optimizers that updated them, by number (as a string).
+        sparse: Paths of the variables with sparse gradients.
     """
 
     first: int = 0
@@ -159,16 +159,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a sink is told of a fit that begins.
+    """What a sink is told about a fit that begins.
 
     Attributes:
-        reductions: By quantity and name, what a reader has to know of the reductions
+        reductions: By quantity and name, what a reader needs to know of the reductions
             that are recorded: `Recording.attributes["reductions"]`.
-        per_epoch: Whether epochs are recorded rather than steps.
+        per_epoch: Whether there is one record per epoch.
         skips_nonfinite: Whether an optimizer skips steps whose gradients are not
             finite, as a `LossScaleOptimizer` does.
-        chief: Whether this process is the one that writes for all workers.
-        records: How many records the recording has already.
+        chief: Whether this process writes for all workers.
+        records: How many records the recording already has.
     """
 
     reductions: Mapping[str, Mapping[str, Mapping[str, Any]]]

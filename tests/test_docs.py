@@ -11,16 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import snippets
 
 import hrcallbacks as hr
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(ROOT.glob("docs/**/*.md"))
 MODULES = sorted(ROOT.glob("hrcallbacks/**/*.py"))
+# Functions that share the name of their module, which hides them from the reference.
+PLOT_FILES = ["heatmap", "histograms", "network", "trajectories"]
 # Documented as whole modules, or as what a public function returns.
 BESIDE_ALL = [
     "hrcallbacks.worked_example.backprop",
     "hrcallbacks.recording.replay.Replay",
+    *(f"hrcallbacks.plot.{name}.{name}" for name in PLOT_FILES),
 ]
 # A fenced block, with a comment right before it that names a test or a reason.
 BLOCK = re.compile(
@@ -93,11 +97,9 @@ def test_commands_of_a_page_are_run_or_say_why_not(page):
 
 
 def test_no_python_block_of_the_readme_is_left_out():
-    # tests/test_readme.py runs what its own pattern finds.
-    page = ROOT / "README.md"
-    assert len(re.findall(r"```python\n(.*?)```", page.read_text(), re.S)) == len(
-        blocks(page, "python")
-    )
+    # tests/test_snippets.py runs what its own pattern finds.
+    found = snippets.read(snippets.README).code
+    assert len(found) == len(blocks(snippets.README, "python"))
 
 
 def docstrings(module):
@@ -113,3 +115,27 @@ def test_examples_in_docstrings_are_doctests(module):
         assert "```" not in text, f"{name}: a fenced block is not run; use >>>"
         if re.search(r"^ *Examples?:$", text, re.M):
             assert re.search(r"^ *>>> ", text, re.M), f"{name}: no doctest in Example"
+
+
+def warned_texts():
+    """What the package warns with, as far as it is written out in the call."""
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+                parts = [getattr(n, "value", None) for n in ast.walk(node.args[0])]
+                if text := " ".join(part for part in parts if isinstance(part, str)):
+                    yield module, text
+
+
+def test_each_warning_has_advice_on_the_page_of_questions():
+    page = ast.parse((ROOT / "docs" / "faq.py").read_text())
+    advice = next(
+        ast.literal_eval(node.value)
+        for node in page.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "WARNINGS"
+    )
+    warned = list(warned_texts())
+    assert len(warned) > 8
+    for module, text in warned:
+        known = [phrase for phrase in advice if phrase in text]
+        assert known, f"docs/faq.py has no advice on {text!r} of {module.name}"

@@ -151,5 +151,5 @@ def test_recorder_cannot_serve_two_models_at_once(tiny, line):
         def on_epoch_end(self, epoch, logs=None):
             other.fit(*line, verbose=0, callbacks=[recorder])
 
-    with pytest.raises(ValueError, match="recording a fit of 'tiny', which still runs"):
+    with pytest.raises(ValueError, match="recording a fit of 'tiny', which is still"):
         tiny.fit(*line, verbose=0, callbacks=[recorder, FitAnother()])

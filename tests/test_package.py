@@ -20,6 +20,7 @@ LAYERS = [
     "session",
     "sinks",
     "recording",
+    "report",
     "plot",
     "capture",
     "export",
@@ -126,7 +127,7 @@ def test_reading_needs_no_keras():
         "import hrcallbacks as hr\n"
         "hr.backprop\n"
         "hr.training_data(); hr.Recording; hr.load_published_table(0.1)\n"
-        "hr.load_initial_weights(0.1)\n"
+        "hr.load_initial_weights(0.1); hr.report\n"
         "assert not {'tensorflow', 'jax', 'torch'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -286,7 +286,7 @@ def test_recording_is_complete_once_the_fit_has_ended(tiny, line):
 
 def test_frequency_that_hits_no_step_is_named(tiny, line):
     recorder = hr.GradientRecorder(record_freq=1000)
-    with pytest.warns(UserWarning, match=r"record_freq=1000 asks for none of the 8"):
+    with pytest.warns(UserWarning, match=r"record_freq=1000 selects none of the 8"):
         fit(tiny, line, recorder)
     assert len(recorder.recording) == 0
     with pytest.raises(ValueError, match=r"empty.*record_freq"):
@@ -424,7 +424,7 @@ def test_interrupted_fit_keeps_its_records_and_leaves_the_model(
     epochwise = "epoch" in hook
     expected = {"on_epoch_begin": 4, "on_epoch_end": 8, "on_train_batch_begin": 1}
     assert len(recorder.recording) == expected.get(hook, 2)
-    assert "INCOMPLETE: fit has not come to its end" in repr(recorder.recording)
+    assert "INCOMPLETE: fit has not finished" in repr(recorder.recording)
     # A later fit without a recorder records nothing and runs as ever.
     fit(trained, line)
     assert len(recorder.recording) == expected.get(hook, 2)
@@ -605,7 +605,7 @@ def test_epochs_that_end_early_say_why_nothing_was_recorded(tiny, line):
             self.model.stop_training = batch == 1
 
     recorder = hr.GradientRecorder()
-    with pytest.warns(UserWarning, match=r"no epoch came to its last step.*freq=1"):
+    with pytest.warns(UserWarning, match=r"no epoch reached it.*freq=1"):
         fit(tiny, line, recorder, Stops())
 
 

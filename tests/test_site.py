@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import hrcallbacks as hr
@@ -170,30 +171,145 @@ def test_the_twelve_equations_are_numbered(site, browser):
         assert page.locator("text=/\\\\(frac|partial|hat)/").count() == 0
 
 
+def table_numbers(table):
+    """What the cells of a table's body say."""
+    rows = table.locator("tbody tr").all()
+    cells = [row.locator("th, td").all_inner_texts() for row in rows]
+    return np.array(cells, dtype=float)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_the_csv_of_a_table_is_the_table(site, browser, rate):
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/tutorials/tables.html")
+        with page.expect_download() as download:
+            page.locator(f"a[download*='{rate}']").click()
+        table = pd.read_csv(download.value.path())
+        published = hr.load_published_table(rate)
+        assert list(table) == list(published)
+        np.testing.assert_allclose(table, published, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_the_tables_have_all_columns_and_the_published_numbers(site, browser, rate):
     with Reader(browser) as reader:
         page = reader.read(f"{site.as_uri()}/tutorials/tables.html")
         heading = page.locator(f"h3:has-text('Learning rate {rate}')")
-        table = heading.locator("xpath=following::table[1]")
-        columns = table.locator("thead tr").first.locator("th").all_inner_texts()
+        tables = [heading.locator(f"xpath=following::table[{n}]") for n in (1, 2)]
+        names = (
+            "all => all.map(e => e.firstChild.getAttribute?.('alttext') ?? e.innerText)"
+        )
+        columns = [t.locator("thead th").evaluate_all(names) for t in tables]
         published = hr.load_published_table(rate)
-        assert columns[1:] == list(published)[1:]
-        rows = table.locator("tbody tr").all()
-        numbers = [[float(c) for c in r.locator("td").all_inner_texts()] for r in rows]
-        epochs = [int(r.locator("th").inner_text()) for r in rows]
-        assert epochs == list(published["epoch"])
+        assert [first for first, *_ in columns] == ["epoch", "epoch"]
+        assert columns[0][1:] + columns[1][1:] == list(published)[1:]
+        numbers = np.hstack([table_numbers(table) for table in tables])
+        assert numbers[:, 0].tolist() == list(published["epoch"])
+        numbers = np.delete(numbers, [0, len(columns[0])], axis=1)
         np.testing.assert_allclose(numbers, published.iloc[:, 1:], atol=1e-5, rtol=0)
 
 
-def test_search_finds_a_word_without_a_server(site, browser):
+# What people type, and the page that should come first.
+SEARCHES = {
+    "backpropagation": "tutorials/derivation",
+    "back-propagation": "tutorials/derivation",
+    "chain rule": "tutorials/derivation",
+    "Heaviside": "tutorials/derivation",
+    "record gradients": "index",
+    "gradients model.fit": "index",
+    "wandb": "explanation/comparison",
+    "vanishing gradient": "how-to/diagnose",
+    "dead relu": "how-to/diagnose",
+    "nan loss": "how-to/diagnose",
+    "heatmap": "reference/plots",
+    "trajectories": "reference/plots",
+    "pytorch": "how-to/backends",
+    "jax": "how-to/backends",
+    "tensorboard": "how-to/to_tensorboard",
+    "save gradients to disk": "how-to/large_models",
+    "train_step": "how-to/custom_steps",
+    "learning rate": "tutorials/learning-rates",
+    "Adam": "tutorials/learning-rates",
+}
+
+
+def found_by(page, query):
+    """Pages in the order in which the site's own search lists them."""
+    page.keyboard.press("/")
+    page.keyboard.type(query)
+    results = page.locator(".md-search-result__item")
+    results.first.wait_for()
+    count = page.locator(".md-search-result__meta", has_text=re.compile(r"matching"))
+    count.wait_for()
+    links = results.evaluate_all("all => all.map(e => e.querySelector('a').pathname)")
+    return ["/".join(link.removesuffix(".html").split("/")[-2:]) for link in links]
+
+
+def test_search_lists_the_right_page_first_without_a_server(site, browser):
+    ranks = {}
+    for query, page in SEARCHES.items():
+        with Reader(browser) as reader:
+            found = found_by(reader.read(f"{site.as_uri()}/index.html"), query)
+            assert reader.faults == []
+        names = [f if (site / f"{f}.html").is_file() else "index" for f in found]
+        ranks[query] = names.index(page) + 1 if page in names else None
+        print(f"{query:24} {page:26} {ranks[query]}")
+    assert ranks == dict.fromkeys(SEARCHES, 1)
+
+
+def test_titles_keep_their_code(site, browser):
+    with Reader(browser) as reader:
+        page = reader.read(f"{site.as_uri()}/how-to/custom_steps.html")
+        title = "GANs and custom train_steps"
+        assert page.title() == f"{title} - hrcallbacks"
+        active = page.locator(".md-nav--primary a.md-nav__link--active")
+        assert active.last.inner_text().strip() == title
+        assert found_by(page, "GANs")[0] == "how-to/custom_steps"
+        result = page.locator(".md-search-result__item h1").first
+        assert result.inner_text().strip() == title
+
+
+def test_pages_offer_what_they_were_made_from_to_those_who_have_the_wheel(site):
+    written = {path: path.read_text() for path in site.rglob("*.html")}
+    offering = [path for path, text in written.items() if 'class="downloads"' in text]
+    assert len(offering) > 20
+    for path in offering:
+        links = re.findall(r'href="([^"]+)" download>', path.read_text())
+        files = [(path.parent / link).resolve() for link in links]
+        assert {file.suffix for file in files} == {".py", ".ipynb"}, path
+        beside = {file.stem for file in files}
+        for file in files:
+            text = file.read_text()
+            assert "pip install" in text, file
+            imported = set(re.findall(r"^(?:from|import) (\w+)", text, re.M))
+            examples = {example.stem for example in ROOT.glob("examples/*.py")}
+            assert imported & examples <= beside, file
+
+
+def test_the_reference_shows_what_is_public_and_nothing_else(site):
+    text = "".join(path.read_text() for path in site.glob("reference/*.html"))
+    shown = set(re.findall(r'<h\d id="hrcallbacks\.([\w.]+)"', text))
+    public = {f"plot.{name}" for name in hr.plot.__all__ if name != "Plots"}
+    public |= {f"diagnose.{name}" for name in hr.diagnose.__all__ if name != "RULES"}
+    doubled = {name for name in public if f"{name}.{name.split('.')[1]}" in shown}
+    assert public <= shown | doubled
+    internal = [name for name in shown if re.search(r"(^|\.)_|misses_steps", name)]
+    assert internal == []
+
+
+def test_the_moving_picture_can_be_stopped_and_stands_still_on_request(site, browser):
+    state = "e => ['Name', 'PlayState'].map(k => getComputedStyle(e)[`animation${k}`])"
     with Reader(browser) as reader:
         page = reader.read(f"{site.as_uri()}/index.html")
-        page.keyboard.press("/")
-        page.keyboard.type("Heaviside")
-        found = page.locator(".md-search-result__item a[href*='derivation.html']")
-        found.first.wait_for()
-        assert reader.faults == []
+        frame = page.locator(".frame").first
+        assert frame.evaluate(state) == ["frame", "running"]
+        page.get_by_label("Pause").check()
+        assert frame.evaluate(state) == ["frame", "paused"]
+        page.emulate_media(reduced_motion="reduce")
+        assert frame.evaluate(state)[0] == "none"
+        opacity = "all => all.map(e => Number(getComputedStyle(e).opacity))"
+        frames = page.locator(".frame").evaluate_all(opacity)
+        assert frames == [0] * 9 + [1]
 
 
 def test_the_toggle_makes_the_page_dark(site, browser):

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # How gradients leave a compiled step
 #
-# A training step of `model.fit` is one compiled function: forward pass, loss, gradients
-# and update go in, and a dict of logs comes out. The gradients exist inside it and
-# nowhere else. To compute them again outside means another forward pass, with other
-# dropout masks, or on weights that have moved by then. So the recorder computes
-# nothing: it has the step itself return what it handed to its optimizer.
+# A training step of `model.fit` is one compiled function. It contains the forward pass,
+# the loss, the gradients and the update, and returns a dict of logs. The gradients
+# exist only inside it. Computing them again outside would take another forward pass,
+# with other dropout masks, or on weights that have already moved. So the recorder
+# computes nothing: it has the step itself return what the optimizer received.
 #
 # This page shows how, with the package's own source.
 
@@ -78,36 +78,36 @@ ax.axis("off")
 plt.show()
 
 # %% [markdown]
-# ## A step that says more
+# ## A step that returns more
 #
 # The capturing step runs the model's own `train_step`, which may be Keras' or yours,
-# and adds to the logs what was seen meanwhile. On TensorFlow:
+# and adds what it saw to the logs. On TensorFlow:
 
 # %%
 source(StatefulBackend.capturing_step)
 
 # %% [markdown]
-# What is seen is the call of `optimizer.apply`. While the step is traced, this function
-# stands in its place:
+# What it sees is the call of `optimizer.apply`. While the step is traced, this function
+# replaces it:
 
 # %%
 source(armed_step._watched_apply)
 
 # %% [markdown]
-# It takes what the optimizer is given, lets it do its work, and takes what has come of
-# the weights. What the optimizer gets and what it does stay as they were.
+# It notes what the optimizer is given, lets the optimizer do its work, and notes the
+# new weights. What the optimizer receives and does is unchanged.
 
 # %%
 source(observation.Observation.see_call)
 
 # %% [markdown]
-# These tensors are symbolic: all this Python runs once, when the step is traced. From
-# then on they are outputs of the compiled step, and reductions such as `"norm"` have
-# become part of it.
+# These tensors are symbolic, and all this Python runs only once, when the step is
+# traced. From then on they are outputs of the compiled step, and reductions such as
+# `"norm"` are part of it.
 #
 # JAX changes nothing in place, so there Keras calls `optimizer.stateless_apply`, which
 # takes the weights as arguments and returns the new ones. PyTorch updates in place, so
-# there what is taken is copied:
+# there the recorder takes copies:
 
 # %%
 source(Torch.gradient, Torch.kept)
@@ -115,24 +115,24 @@ source(Torch.gradient, Torch.kept)
 # %% [markdown]
 # ## Keras compiles it
 #
-# Keras makes a train function of `model.train_step` by `make_train_function`. It is
-# asked for a second one, while the capturing step and the watchers stand on the model
-# and its optimizers. What comes out is Keras' own work: XLA, plain graph or eager,
-# whichever the model was compiled for.
+# Keras turns `model.train_step` into a train function with `make_train_function`. The
+# recorder calls that a second time, while the capturing step and the watchers are set
+# on the model and its optimizers. So Keras itself compiles the capturing function: with
+# XLA, as a plain graph or eagerly, whichever the model was compiled for.
 
 # %%
 source(armed_step.make_capturing_function)
 
 # %% [markdown]
-# Afterwards `replaced` puts back what was there. The model's own train function, made
-# by `fit` as always, has no part of the recorder in it.
+# Afterwards `replaced` restores what was there. The model's own train function, which
+# `fit` made as always, contains nothing of the recorder.
 #
 # ## Two functions, and a choice for each step
 #
 # `fit` hands the model to each callback (`set_model`), makes the train function, and
 # calls `on_train_begin`. Then, for each batch, it calls `on_train_batch_begin`, looks
-# up `model.train_function` and calls that. This look-up is what makes a choice
-# possible. A step that is to be recorded is armed:
+# up `model.train_function` and calls it. This look-up makes it possible to choose a
+# function for each step. A step that is to be recorded is armed:
 
 # %%
 source(session.Session._begin_execution.__wrapped__)
@@ -141,18 +141,19 @@ source(session.Session._begin_execution.__wrapped__)
 source(arming.Arming.run)
 
 # %% [markdown]
-# Arming waits for the last of the callbacks, Keras' own `History`: if another callback
-# raises before the step, nothing is left in the model. It puts an `ArmedStep` in the
-# place of `model.train_function` for one call. The first thing that an `ArmedStep` does
-# is to put the plain function back:
+# Arming waits for the last of the callbacks, Keras' own `History`, so that nothing is
+# left in the model if another callback raises before the step. It replaces
+# `model.train_function` by an `ArmedStep` for one call. The first thing that an
+# `ArmedStep` does is to put the plain function back:
 
 # %%
 source(armed_step.ArmedStep.__call__)
 
 # %% [markdown]
 # The model below counts how often its `train_step` is traced, and a callback after the
-# recorder looks at what each step is about to call. To let it see that, a `History` of
-# our own comes first: the recorder then arms at once.
+# recorder looks at the function that each step is about to call. For this to be
+# visible, the example puts a `History` of its own first: the recorder then arms at
+# once.
 
 
 # %%
@@ -195,20 +196,19 @@ print("Recorded steps:", gradients.recording.index["step"].tolist())
 pd.DataFrame(look.rows).set_index("step").T
 
 # %% [markdown]
-# Steps that are not recorded call the function that Keras would have called without a
-# recorder; [what they cost](cost.ipynb) is measured. Other callbacks get the logs that
-# they always get.
+# Steps that are not recorded call the same function as without a recorder; [What it
+# costs](cost.ipynb) measures them. Other callbacks get the same logs as always.
 #
 # ## What stays
 #
-# Nothing. After `fit` neither the model nor its optimizer has a `train_step` or an
-# `apply` of their own: what Python finds is again the class's.
+# Nothing stays. After `fit`, neither the model nor its optimizer has a `train_step` or
+# an `apply` set on the instance: Python finds that of the class again.
 
 # %%
 print("train_step" in vars(model), "apply" in vars(model.optimizer))
 print(isinstance(model.train_function, armed_step.ArmedStep))
 
 # %% [markdown]
-# That watching a step also leaves its *result* as it was is a matter of its own: see
-# [Why observing changes nothing](unchanged.ipynb). What exactly `apply` is given is
-# shown in [Which gradient](which_gradient.ipynb).
+# Does watching a step also leave its *result* unchanged? See [Why observing changes
+# nothing](unchanged.ipynb). And [Which gradient is recorded](which_gradient.ipynb)
+# shows what exactly `apply` is given.

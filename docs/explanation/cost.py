@@ -1,16 +1,16 @@
 # %% [markdown]
 # # What it costs
 #
-# A step that records does more: tensors leave the device, and memory or a disk takes
-# them in. How much more depends on the model, on the machine and on what is recorded,
-# so this page shows a measurement. `examples/overhead.py` made it, and makes it on your
-# machine too:
+# A step that records does more work: tensors leave the device, and go to memory or to a
+# disk. How much more depends on the model, on the machine and on what is recorded, so
+# this page shows a measurement. `examples/overhead.py` made it, and you can run it on
+# your machine too:
 #
 #     python examples/overhead.py --json overhead.json
 #
-# Each case is a `fit` of the same model on the same batches. Right before or after it a
-# plain `fit` is timed, so that whatever else the machine does falls on both. What
-# counts is the ratio of the two: 1 is the plain `fit`, 1.1 a tenth more time.
+# Each case is a `fit` of the same model on the same batches. A plain `fit` is timed
+# right before or after it, so that other work of the machine affects both. What counts
+# is the ratio of the two: 1 is the plain `fit`, 1.1 takes a tenth more time.
 
 # %% tags=["setup"]
 import json
@@ -56,8 +56,9 @@ for model, first in rows[plain].set_index("model").iterrows():
 # %% [markdown]
 # ## Ratios to the plain `fit`
 #
-# The median, and in brackets the two quartiles. The first row is the plain `fit`
-# against itself: its spread is what this machine can tell apart.
+# These are medians, with the two quartiles in brackets. The first row compares the
+# plain `fit` with itself: smaller differences than its spread mean nothing on this
+# machine.
 
 
 # %%
@@ -74,11 +75,11 @@ def ratios(chosen):
 ratios(rows[~rows["peer"]])
 
 # %% [markdown]
-# Beside them, what people use in its place: Keras' `TensorBoard` callback, which
-# writes histograms of the weights once an epoch, and no gradients; a callback that
-# copies the weights in each step, and no gradients; a training loop by hand, not
-# compiled, that keeps both; and, on PyTorch, `wandb.watch`. Those that the measuring
-# machine had are in the table.
+# For comparison, this is what people use otherwise: Keras' `TensorBoard` callback,
+# which writes histograms of the weights once an epoch, but no gradients; a callback
+# that copies the weights in each step, but no gradients; a hand-written training loop,
+# not compiled, that keeps both; and, on PyTorch, `wandb.watch`. The table has those
+# that were installed on the machine.
 
 # %%
 ratios(rows[rows["peer"]])
@@ -97,7 +98,7 @@ for ax, model in zip(axes[:, 0], models, strict=True):
         chosen = rows[(rows["model"] == model) & (rows["peer"] == peer)]
         places = chosen["case"].map(order.index)
         ax.hlines(places, chosen["low"], chosen["high"], color=color, linewidth=2)
-        label = "in its place" if peer else "the recorder"
+        label = "others" if peer else "the recorder"
         ax.plot(chosen["ratio"], places, "o", color=color, label=label)
     ax.set(title=model, xscale="log", yticks=range(len(order)), yticklabels=order)
     ax.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
@@ -112,8 +113,8 @@ plt.show()
 # %% [markdown]
 # ## In milliseconds
 #
-# A ratio is large where a step is short. What is added to each step, in milliseconds;
-# a negative number is noise:
+# The ratio is large where a step is short. So here is the time added to each step, in
+# milliseconds. A negative number is noise:
 
 # %%
 added = rows[~plain].pivot(index="case", columns="model", values="added_ms_a_step")
@@ -123,9 +124,9 @@ added.round(3)
 # %% [markdown]
 # ## The yardstick for raw recording
 #
-# To keep every gradient and weight of a step, their bytes have to be copied at least
-# once. So the time added is compared with the time that this machine takes to copy as
-# many bytes into fresh memory.
+# Raw recording keeps every gradient and weight of a step. The natural yardstick for
+# that is one copy of these bytes, so the added time is compared with the time that this
+# machine takes to copy as many bytes into fresh memory.
 
 # %%
 copies = measured["bytes_a_second"]["copy to fresh memory"]
@@ -145,20 +146,25 @@ for model, row in rows[rows["case"] == "every step, raw"].set_index("model").ite
 pd.DataFrame(lines).set_index("model").round(4)
 
 # %% [markdown]
-# Where the bytes are few, nothing of this is seen: handing anything over has its price.
-# [Reductions](../reference/recorder.md#reductions) leave the copy out, since only
-# their results leave the step. Steps that are not recorded call
-# [the function that Keras made](capture.ipynb), and pay only for the question whether
-# they are to be recorded.
+# Small models take many times a copy, because they pay a fixed cost per step: handing
+# anything over takes some time. The large one takes *less* than a copy. That is
+# possible because on a CPU the outputs of a step are in the machine's memory already.
+# TensorFlow writes them into fresh memory in any case, and the recorder keeps large
+# arrays as they are, without copying them again. On a GPU they have to be copied to the
+# host.
+#
+# [Reductions](../reference/recorder.md#reductions) save this cost, since only their
+# small results leave the step. Steps that are not recorded call [the function that
+# Keras made](capture.ipynb), and pay only for the check whether to record.
 #
 # ## The yardstick for a store
 #
-# [A store](../how-to/large_models.ipynb) is written by a thread of its own. That thread
-# compresses and writes on one of the machine's cores, so it costs what training would
-# have done with that core: nothing where one is free, as on a machine whose training
-# runs on a GPU; most where training keeps all of them busy, as on the two cores here.
-# How much that is, whoever writes, is shown by a callback that records nothing, and
-# whose thread writes as many bytes to plain files.
+# [A store](../how-to/large_models.ipynb) is written by a separate thread. It compresses
+# and writes on one of the machine's cores, and costs as much as training would have
+# done with that core: nothing if one is free, for example when training runs on a GPU;
+# most if training keeps all of them busy, as on the two cores here. To show how much of
+# this is due to writing alone, a callback that records nothing has a thread write as
+# many bytes to plain files.
 
 # %%
 STORED = [
@@ -171,9 +177,9 @@ added.loc[STORED].rename_axis("added, ms").round(3)
 # %% [markdown]
 # ## Other backends
 #
-# The same measurement of one model with Keras on JAX and on PyTorch. JAX compiles each
-# step with XLA, PyTorch runs it line by line, and TensorFlow, on a machine without GPU,
-# compiles it into a graph.
+# This is the same measurement of one model with Keras on JAX and on PyTorch. JAX
+# compiles each step with XLA, PyTorch runs it line by line, and TensorFlow, on a
+# machine without a GPU, compiles it into a graph.
 
 # %%
 columns = {}
@@ -186,9 +192,9 @@ pd.DataFrame(columns).reindex(list(names)).fillna("")
 # %% [markdown]
 # ## How it grows
 #
-# What is added to a step, over the number of parameters and over the number of recorded
-# steps. A step of a small model costs what handing anything over costs; that of a large
-# one, what its bytes cost. With the number of steps it does not grow.
+# How does the added time grow with the number of parameters, and with the number of
+# recorded steps? Small models pay a fixed cost per step, large ones pay for their
+# bytes. The time per step does not grow with the number of steps.
 
 # %%
 # Figure: Two panels. Left, milliseconds that are added to a step, over the number of
@@ -220,9 +226,9 @@ plt.show()
 # %% [markdown]
 # ## Memory of a long run
 #
-# With a store, memory holds what waits to be written, and no more. This is the process'
-# memory while all parameters of a network and their gradients were recorded at each
-# step.
+# With a store, memory holds only what is waiting to be written. This is the memory of
+# the process while all parameters of a network and their gradients were recorded at
+# every step.
 
 # %%
 # Figure: The process' memory in MiB at each thousandth recorded step, from an axis that

@@ -13,12 +13,13 @@
 # # How this code is organised
 #
 # The folders of the package are the stations of a pipeline. A plan says which
-# quantities are recorded; inside a training step each is taken and reduced; what
-# leaves the step is packed, and becomes a record; sinks and a store are handed it; a
-# recording is read from the store, and becomes a table, a picture or a finding.
+# quantities are recorded. Inside a training step, each of them is taken and reduced.
+# The results are packed, leave the step and become a record, which goes to the sinks
+# and to a store. A recording is read from the store, and becomes a table, a picture or
+# a finding.
 #
-# An arrow goes from what imports to what is imported. The picture is drawn from the
-# imports as they stand in the code.
+# The picture is drawn from the imports in the code. An arrow points from the module
+# that imports to the one that is imported.
 
 # %% tags=["picture"]
 # Figure: The package's folders and top-level modules, one row for each step that they
@@ -115,11 +116,11 @@ contents = [
 display(pd.DataFrame(contents).set_index("folder"))
 
 # %% [markdown]
-# Beside the folders there are small modules that all of them may use: `types`, the
-# frozen values that pass from part to part; `checks`, of arguments; `optional`, for
-# packages that are loaded when they are used; `progress` and `terminal`.
+# Besides the folders there are small modules that all of them may use: `types`, the
+# frozen values that pass from part to part; `checks` of arguments; `optional`, for
+# packages that are loaded only when they are used; `progress` and `terminal`.
 #
-# Four abstract classes are where the pipeline can be extended: `Quantity`, `Sink`,
-# `Store` and `Backend`. Each says in its docstring what it promises; for stores and
-# backends there is a suite of tests that any implementation must pass.
+# The pipeline can be extended at four abstract classes: `Quantity`, `Sink`, `Store` and
+# `Backend`. The docstring of each says what an implementation must do, and for stores
+# and backends there is a suite of tests that every implementation must pass.
 # `CONTRIBUTING.md` says which file to write, and where to register it.

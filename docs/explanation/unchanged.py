@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Why observing changes nothing
 #
-# A recorder that changed the training would record another training. So the aim is the
-# strictest one: with and without it, the same bits. This page trains twice, compares,
-# and says where the last bit needs care.
+# A recorder that changed the training would record a different training. So the aim is
+# strict: the same bits with it and without it. This page trains twice, compares, and
+# explains where the last bit needs care.
 
 # %% tags=["setup"]
 import copy
@@ -32,8 +32,8 @@ from hrcallbacks.capture import packing
 # %% [markdown]
 # ## Train twice
 #
-# A small convolution with batch normalisation and dropout: all that a step can have
-# beside trainable weights, moving averages and random numbers, is in it.
+# The model is a small convolution with batch normalisation and dropout. So besides
+# trainable weights it has moving averages and random numbers.
 
 # %%
 rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ plain, watched = train([]), train([recorder])
 pd.Series(compare(plain, watched), name="with and without a recorder").to_frame()
 
 # %% [markdown]
-# A comparison that could not fail would show nothing. The same with another seed:
+# A comparison that cannot fail shows nothing. So here is the same with another seed:
 
 # %%
 pd.Series(compare(plain, train([], seed=2)), name="another seed").to_frame()
@@ -102,9 +102,9 @@ pd.Series(compare(plain, train([], seed=2)), name="another seed").to_frame()
 # %% [markdown]
 # ## A saved file
 #
-# Nothing of the recorder is in the model, so nothing is in what is saved. Both models
-# are saved, and all arrays in the two files compared; among them is the number of steps
-# that the optimizer has counted.
+# The model holds nothing of the recorder, so nothing of it is saved. Here both models
+# are saved, and all arrays in the two files are compared. One of them is the number of
+# steps that the optimizer has counted.
 
 
 # %%
@@ -138,13 +138,14 @@ for model, _ in (plain, watched):
 # ## Why it holds
 #
 # The capturing step [runs the model's own train step](capture.ipynb) and adds outputs
-# to it. It adds no variable, draws no random number and calls nothing that the
-# training calls. What the optimizer is given is passed on untouched.
+# to it. It adds no variable and draws no random number, and it passes on what the
+# optimizer is given, untouched.
 #
-# But an output more can change how a compiler rounds. A compiler joins operations
-# (*fusion*), and rounds between them or not; what it may join depends on who else
-# needs the value in between. So where outputs leave a step matters. Small tensors leave
-# it joined into one, since each output costs time, but not all into one:
+# But an extra output can change how a compiler rounds. A compiler joins operations
+# (*fusion*), which decides whether a value between them is rounded, and it may join
+# them only if nothing else needs that value. So it matters where outputs leave a step.
+# Every extra output slows the step, so small tensors are joined before they leave, but
+# not all of them into one:
 
 # %%
 text = textwrap.dedent(inspect.getsource(packing.Packer.pack))
@@ -153,9 +154,9 @@ Code("# hrcallbacks/capture/packing.py\n" + text, language="python")
 # %% [markdown]
 # ## Each way to run a step
 #
-# The same comparison for three ways to run a step and two optimizers. `XLA` is
-# `jit_compile=True`, `graph` is a TensorFlow graph without it, and `eager` is
-# `run_eagerly=True`. A cell says how many weights and states differ after the three
+# This is the same comparison for three ways to run a step and for two optimizers. `XLA`
+# is `jit_compile=True`, `graph` is a TensorFlow graph without it, and `eager` is
+# `run_eagerly=True`. Each cell says how many weights and states differ after three
 # epochs, and by how much at most.
 
 
@@ -194,12 +195,11 @@ differences = pd.DataFrame(
 differences
 
 # %% [markdown]
-# The row `graph` takes care of its own. TensorFlow's graph optimizer, Grappler,
-# reorders products. SGD multiplies a gradient by the rate; where the gradient is itself
-# a product, such as that of the scale in batch normalisation, Grappler may multiply in
-# another order, unless the gradient is needed by someone else too. A recorder is
-# someone else. So what it records of a product is multiplied once more, from the same
-# factors:
+# The row `graph` needs extra care. TensorFlow's graph optimizer, Grappler, reorders
+# products. SGD multiplies a gradient by the rate. If the gradient is itself a product,
+# such as that of the scale in batch normalisation, Grappler may multiply in another
+# order, unless something else needs the gradient too. A recorder does. So for its own
+# use the recorder multiplies such a product once more, from the same factors:
 
 # %%
 text = textwrap.dedent(inspect.getsource(TensorFlow._multiplied_apart))
@@ -209,16 +209,16 @@ Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
 # ## Several devices on JAX
 #
 # Under `keras.distribution`, XLA decides how each operation is split over the devices,
-# and an output of the step can change that decision. Joining tensors does: one that is
-# split has XLA split the joined tensor, then the tensors joined with it, and in the end
-# the operations that they come from. A sum that each device made in full is then made
-# of partial sums, in another order. So as soon as a variable lies on several devices,
-# nothing is joined.
+# and an output of the step can change that decision. Joining tensors does: if one of
+# them is split, XLA splits the joined tensor, then the tensors joined with it, and in
+# the end the operations that produce them. A sum that each device computed in full then
+# becomes a sum of partial sums, in another order. So as soon as a variable lies on
+# several devices, nothing is joined.
 #
 # Reductions are kept apart as well. The norm of a split gradient may need the squares
-# of its elements from all devices, so they are rounded and sent. Adam squares the
-# gradient too, and XLA would compute the squares once, for both. A barrier keeps it
-# from seeing that they are the same:
+# of its elements from all devices, so these are rounded and sent. Adam squares the
+# gradient too, and XLA would compute the squares once for both. A barrier hides from
+# XLA that they are the same:
 
 # %%
 text = textwrap.dedent(inspect.getsource(JAX._apart))
@@ -226,22 +226,22 @@ Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
 
 # %% [markdown]
 # The tests train on four CPU devices, with weights split over all four and over two,
-# and compare the weights, the optimizer's state and the losses bit for bit. On GPUs, on
-# TPUs and over several processes this has not been tried.
+# and compare the weights, the optimizer's state and the losses bit for bit. This has
+# not been tried on GPUs, on TPUs or over several processes.
 #
 # ## The other proof
 #
-# That training is unchanged does not show that what was recorded is what trained. A
-# replay does: it gives the recorded gradients to a new optimizer of the same
-# configuration, and compares the weights that come out with the recorded ones, step by
-# step. What is left is the rounding of float32.
+# Unchanged training does not prove that the recorded gradients are those that trained
+# the model. A replay does. It gives the recorded gradients to a new optimizer of the
+# same configuration, and compares the resulting weights with the recorded ones, step by
+# step. What is left is float32 rounding.
 
 # %%
 recorder.recording.replay()
 
 # %% [markdown]
-# This too can fail. A hundredth more in the gradient of one step, in a copy of the
-# recording:
+# This can fail too. In a copy of the recording, one gradient of one step is made a
+# hundredth larger:
 
 # %%
 forged = copy.deepcopy(recorder.recording)
@@ -249,5 +249,5 @@ forged.gradients["output/kernel"][5] *= 1.01
 forged.replay()
 
 # %% [markdown]
-# The tests of the package do both, for each optimizer of Keras and for models of many
-# kinds, on three backends.
+# The package's tests do both, for every optimizer of Keras and for many kinds of
+# models, on three backends.

@@ -1,18 +1,19 @@
 # %% [markdown]
-# # Which of the tensors called "gradient"
+# # Which gradient is recorded?
 #
 # Between the loss and the weights there are four tensors that people call *the*
 # gradient:
 #
-# 1. that of the loss alone, as written in a book;
-# 2. that of all that is minimised: loss, sample and class weights, regularizers. It is
-#    handed to the optimizer, under a `LossScaleOptimizer` multiplied by its scale;
-# 3. what the optimizer makes of it before its rule: clipped, or averaged over several
-#    steps (accumulation);
-# 4. what is in effect added to the weights.
+# 1. the gradient of the loss alone, as in a textbook;
+# 2. the gradient of everything that is minimised: the loss with sample and class
+#    weights, plus regularizers. The optimizer receives this one; a `LossScaleOptimizer`
+#    receives it multiplied by its scale;
+# 3. what the optimizer makes of it before it applies its rule: clipped, or averaged
+#    over several steps (accumulation);
+# 4. the update that is finally added to the weights.
 #
-# The recorder records the second, unscaled. Here is a model small enough to have all
-# four by hand.
+# The recorder records the second, unscaled. This page computes all four by hand for a
+# model small enough for that.
 
 # %% tags=["setup"]
 import os
@@ -29,9 +30,8 @@ import hrcallbacks as hr
 # %% [markdown]
 # ## The model
 #
-# A line through the origin with two weights, $\hat y = x w$, a penalty
-# $\lambda \lVert w \rVert^2$, samples that weigh $s_n$, and SGD that clips the norm
-# of a gradient to 1.
+# The model is $\hat y = x w$ with two weights, a penalty $\lambda \lVert w \rVert^2$
+# and sample weights $s_n$. SGD clips the norm of a gradient to 1.
 
 # %%
 rng = np.random.default_rng(0)
@@ -77,9 +77,9 @@ recorded = recording.gradients["line/kernel"][0]
 after = recording.weights["line/kernel"][0]
 
 # %% [markdown]
-# ## The four of them
+# ## The four gradients
 #
-# In NumPy, with nothing of Keras:
+# This is the minimised function, and its gradients in NumPy, without Keras:
 #
 # $$L = \frac{1}{N} \sum_n s_n (\hat y_n - y_n)^2 + \lambda \lVert w \rVert^2$$
 
@@ -114,16 +114,17 @@ print(f"It differs by {table.loc[nearest].iloc[-1]:.0e}, the others by 0.1 or mo
 print(bool((table["distance from the recorded"].drop(nearest) > 0.1).all()))
 
 # %% [markdown]
-# The last row is what a second pass over the batch gives once the step is done, and
-# with the loss alone: another number, of another function, at other weights. Keras'
-# former `write_grads` and some trackers computed gradients in a second pass, on other
-# data or with the weights held still; some handed it the loss without regularizers or
-# sample weights. That answers another question than what trained the network.
+# The last row is what a second pass over the batch gives after the step, with the loss
+# alone. It is a different number: the gradient of another function at other weights.
+# Keras' former `write_grads` and some trackers computed gradients in such a second
+# pass, on other data or with the weights held still, some of them from the loss without
+# regularizers or sample weights. That does not show what trained the network. [Other
+# tools](comparison.md) has the details.
 #
-# ## From the recorded to the others
+# ## From the recorded gradient to the others
 #
-# The second tensor is the one from which the optimizer makes the rest, so the rest can
-# be had from the recording: clip it, multiply by the rate, and the update comes out.
+# The optimizer makes (3) and (4) out of (2), so both can be computed from the
+# recording: clip the gradient and multiply it by the rate, and you have the update.
 # `weights="update_norm"` records the size of (4) itself, and `recording.replay()` runs
 # the whole optimizer.
 
@@ -137,9 +138,9 @@ print(recording.replay())
 # %% [markdown]
 # ## Loss scaling
 #
-# In half precision small gradients become zero, so a `LossScaleOptimizer` multiplies
-# the loss by a large number and divides the gradients by it later. What `apply` is
-# given is the scaled one. The optimizer below keeps what it is given, in an eager step.
+# In half precision small gradients become zero. So a `LossScaleOptimizer` multiplies
+# the loss by a large number and divides the gradients by it later. `apply` is given the
+# scaled gradient. The optimizer below keeps what it is given, in an eager step.
 
 
 # %%
@@ -162,8 +163,8 @@ print(f"Recorded, less (2): {np.abs(unscaled - of_all).max():.0e}")
 # ## Accumulation
 #
 # With `gradient_accumulation_steps=2` the optimizer waits for two batches and uses the
-# mean of their gradients. Each batch's gradient is recorded, with the weights that it
-# found; the weights move at every second step.
+# mean of their gradients. The recorder records the gradient of each batch. The weights
+# move at every second step.
 
 # %%
 accumulating = keras.optimizers.SGD(rate, gradient_accumulation_steps=2)
@@ -182,5 +183,5 @@ print("Update 2, less -rate x mean of gradients 1 and 2:", np.abs(difference).ma
 frame
 
 # %% [markdown]
-# Weight decay, momentum and the rule of the optimizer come after this too; none of it
-# is in the recorded gradient, all of it in the recorded weights.
+# Weight decay, momentum and the optimizer's rule also come later. None of this is in
+# the recorded gradient; all of it is in the recorded weights.

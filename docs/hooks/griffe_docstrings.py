@@ -1,4 +1,8 @@
-"""Has Griffe read this package's docstrings as they are meant."""
+"""Has Griffe read this package's docstrings as they are meant.
+
+Why: Griffe shows `Example:` as a box of text, and takes prose before a colon for a
+type.
+"""
 
 import re
 

@@ -1,7 +1,7 @@
 r"""Mathematics at build time: TeX becomes MathML, which browsers draw by themselves.
 
-Markdown pages mark their formulas through `pymdownx.arithmatex`; notebook pages
-through the renderer that is changed here. `\tag{4}` numbers an equation, and gives it
+Why: KaTeX and MathJax draw in the browser, from half a megabyte of scripts.
+`pymdownx.arithmatex` marks the formulas. `\tag{4}` numbers an equation, and gives it
 the anchor `#eq-4`. A formula that cannot be converted fails the build.
 """
 
@@ -11,7 +11,6 @@ import re
 import math_core
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
-from nbconvert.filters.markdown_mistune import IPythonRenderer
 
 _MARKED = re.compile(
     r'<(?P<kind>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=kind)>',
@@ -20,19 +19,7 @@ _MARKED = re.compile(
 _CONVERTER = math_core.LatexToMathML(fancy_error=False)
 
 
-def _marked(kind, opening, closing):
-    def render(self, *body):
-        text = self.escape_html(body[-1])
-        return f'<{kind} class="arithmatex">{opening}{text}{closing}</{kind}>'
-
-    return render
-
-
-IPythonRenderer.inline_math = _marked("span", r"\(", r"\)")
-IPythonRenderer.block_math = _marked("div", r"\[", r"\]")
-
-
-@event_priority(-50)  # After the page of a notebook is cleaned.
+@event_priority(-50)  # After a notebook's outputs are in.
 def on_page_content(content, page, **_):
     """Converts the formulas of a page."""
 

@@ -1,5 +1,8 @@
 """Pages from scripts: each is executed, and becomes a notebook for mkdocs-jupyter.
 
+Why: mkdocs-jupyter would execute them one after the other, each time, with warnings in
+the page and no text for who cannot see a figure.
+
 `extra.pages` in `mkdocs.yml` names the script of each page; scripts below `docs/` are
 pages by themselves. Two are executed at a time. A script that raises, or that writes to
 standard error, fails the build. What a script gave is kept in `build/notebooks` until
@@ -35,7 +38,9 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "MATPLOTLIBRC": str(ROOT / "docs" / "hooks" / "matplotlibrc"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples")]),
+    "PYTHONPATH": os.pathsep.join(
+        str(ROOT / folder) for folder in (".", "examples", "docs/hooks")
+    ),
 }
 # What TensorFlow's native code says on import, whatever its log level is set to.
 NOTICES = re.compile(
@@ -45,6 +50,7 @@ NOTICES = re.compile(
 SETUP = """
 import matplotlib_inline.backend_inline as inline
 inline.set_matplotlib_formats("svg")
+import animated  # docs/hooks/animated.py
 """
 
 
@@ -60,16 +66,45 @@ def on_files(files, config):
                 scripts[page] = Path(file.abs_src_path)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         folders = dict(zip(scripts, pool.map(executed, scripts.items()), strict=True))
+    options = {"use_directory_urls": config.use_directory_urls}
+    offered = config.extra["offered"] = {}
     for page, folder in folders.items():
-        files.append(
-            File(
-                f"{page}.ipynb",
-                src_dir=str(folder),
-                dest_dir=config.site_dir,
-                use_directory_urls=config.use_directory_urls,
-            )
-        )
+        files.append(File(f"{page}.ipynb", str(folder), config.site_dir, **options))
+        sources = config.extra["downloads"].get(page, [scripts[page].relative_to(ROOT)])
+        offered[page] = {k: v for name in sources for k, v in downloads(name).items()}
+    texts = {name: text for made in offered.values() for name, text in made.items()}
+    for name, text in texts.items():
+        files.append(File.generated(config, f"downloads/{name}", content=text))
     return files
+
+
+def on_page_markdown(markdown, page, config, **_):
+    """Gives a page its downloads, and the other words that search finds it by."""
+    name = page.file.src_uri.rsplit(".", 1)[0]
+    page.meta["downloads"] = list(config.extra["offered"].get(name, ()))
+    page.meta["tags"] = config.extra["keywords"].get(name, "").split(", ")
+    return markdown
+
+
+def downloads(script):
+    """A script and its notebook, without outputs, by the names of their files."""
+    script = ROOT / script
+    text = script.read_text()
+    if "pip install" not in text:
+        text = text.replace("# %%", f"# {command(text)}\n\n# %%", 1)
+    book = jupytext.reads(text, fmt="py:percent")
+    return {
+        script.name: text,
+        f"{script.stem}.ipynb": jupytext.writes(book, fmt="ipynb"),
+    }
+
+
+def command(text):
+    """What installs all that a script imports."""
+    signs = {"plot": "matplotlib", "zarr": ".zarr", "jax": "backends.jax"}
+    extras = ["tensorflow", *(extra for extra, sign in signs.items() if sign in text)]
+    others = [name for name in ("IPython", "h5py") if f"{name}" in text]
+    return " ".join([f'pip install "hrcallbacks[{",".join(extras)}]"', *others])
 
 
 def executed(item):
@@ -89,11 +124,13 @@ def fingerprint(script):
     """Changes with whatever a script's output depends on."""
     digest = hashlib.sha256()
     code = [*ROOT.glob("hrcallbacks/**/*.py"), *ROOT.glob("hrcallbacks/data/*")]
+    code += ROOT.glob("hrcallbacks/report/assets/*")  # Put into pages.
     text = script.read_text()
     imported = re.findall(r"^(?:from|import) (\w+)", text, re.M)
     code += [ROOT / "examples" / f"{module}.py" for module in imported]
     code += [path for path in ROOT.glob("docs/data/*") if path.name in text]
-    code += [Path(ENVIRONMENT["MATPLOTLIBRC"])]
+    hooks = Path(__file__).parent
+    code += [hooks / "animated.py", hooks / "matplotlibrc"]
     for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()

@@ -14,6 +14,8 @@
 #
 # The recorder is the same on each of Keras' backends, and so is your code. This page
 # runs on JAX: Keras is told so before it is imported.
+#
+# Install: `pip install "hrcallbacks[jax]"`
 
 # %%
 import os
@@ -32,7 +34,7 @@ print(keras.config.backend())
 # %% [markdown]
 # ## Switch
 #
-# - Install the backend: `pip install "hrcallbacks[jax]"` or `"hrcallbacks[torch]"`.
+# - Install the backend, `"hrcallbacks[jax]"` or `"hrcallbacks[torch]"`.
 # - Before `import keras`: `os.environ["KERAS_BACKEND"] = "jax"`. Or, for a whole run,
 #   `KERAS_BACKEND=jax python train.py`; or, for good, `"backend": "jax"` in
 #   `~/.keras/keras.json`.

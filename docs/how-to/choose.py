@@ -14,6 +14,8 @@
 #
 # What is recorded, when, and how much of it are arguments of `GradientRecorder`. Each
 # is checked before the first step, and an error says what there is.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import textwrap
@@ -90,7 +92,7 @@ for text, record_freq in cadences.items():
 # ## Weights before or after the update
 #
 # A record holds the weights `"after"` the update that its gradient made, unless
-# `weights_at="before"` is said. With plain SGD the two lie a learning rate times the
+# you pass `weights_at="before"`. With plain SGD the two lie a learning rate times the
 # gradient apart:
 
 # %%

@@ -15,6 +15,8 @@
 # Add a `GradientRecorder` to the callbacks of `fit`. Below, a small convolutional
 # network learns to tell upright stripes from level ones, and every 10th step is
 # recorded.
+#
+# Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
 # %% tags=["setup"]
 import keras

@@ -15,6 +15,8 @@
 # Keep the `train_step` that you have written, and pass the recorder to `fit`. What any
 # optimizer is given in there is recorded, so long as the model holds the optimizer: as
 # an attribute, or in a list or dict. Paths tell the optimizers' variables apart.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import keras

@@ -15,6 +15,8 @@
 # Under a distribution strategy each replica makes the gradient of its share of the
 # batch; the optimizer is given the sum of all. That sum is what is recorded: the
 # gradient that one device would have made of the whole batch. Nothing has to be set.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import keras

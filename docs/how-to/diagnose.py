@@ -15,6 +15,8 @@
 # `recording.diagnose()` looks at a recording with rules, and says what is wrong, where,
 # since when, and what to try. What follows from something else is folded under its
 # cause. Each of the four runs below fails in a way of its own.
+#
+# Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
 # %% tags=["setup"]
 import textwrap
@@ -65,8 +67,10 @@ plt.show()
 # %% [markdown]
 # ## The loss rises
 #
-# The learning rate is too high. The picture has the size of the updates, relative to
-# the weights that they change: a thousandth is usual.
+# The learning rate is too high. The picture shows the size of the updates relative to
+# the weights that they change: a thousandth is usual. It leaves the biases out. They
+# start at zero, so the ratio of their first step is infinite, and would be marked "NaN
+# or infinite" though nothing is wrong.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -75,10 +79,10 @@ recording = record([Dense(16, "tanh", name="hidden")], optimizer)
 print(recording.diagnose())
 
 # %%
-# Figure: Norm of each update over the norm of the weights, for the four variables, on
-# a logarithmic axis. All lie ten times and more above the dashed line at 0.001, the
+# Figure: Norm of each update over the norm of the weights, for the two kernels, on a
+# logarithmic axis. Both lie ten times and more above the dashed line at 0.001, the
 # head's some hundred times.
-hr.plot.update_ratio(recording, smooth=10)
+hr.plot.update_ratio(recording, variables="*/kernel", smooth=10)
 plt.show()
 
 # %% [markdown]
@@ -95,12 +99,17 @@ recording = record([layer], keras.optimizers.SGD(0.05))
 print(recording.diagnose())
 
 # %% [markdown]
-# The row of a dead unit is blank, from the step on in which it died:
+# The row of a dead unit is blank from the step in which it died. A linear scale would
+# also leave rows with small gradients blank, though their units are alive. `decades=4`
+# makes the scale logarithmic over four powers of ten, so that only zeros have the
+# colour of zero. A live unit may have some of those too, in batches that do not
+# activate it:
 
 # %%
-# Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps.
-# Some rows have the colour of zero throughout, three from some step on.
-hr.plot.heatmap(recording, variables="hidden/bias")
+# Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps, on
+# a logarithmic scale. Some rows have the colour of zero throughout, three from some
+# step on; every other row has coloured stripes to the end.
+hr.plot.heatmap(recording, variables="hidden/bias", decades=4)
 plt.show()
 
 # %% [markdown]
@@ -133,5 +142,5 @@ print("steps trained:", len(recording))
 # %% [markdown]
 # Rules state their thresholds and take others: `recording.diagnose(["nan",
 # hr.diagnose.DeadUnits(min_records=50)])`. One that could not look says what it lacks.
-# [Every rule](../explanation/rules.ipynb) has a run that it finds something in, and the
+# [Every rule](../explanation/rules.ipynb) has a run that it finds something in; the
 # [benchmark](../explanation/diagnosis_benchmark.ipynb) says how often it is right.

@@ -12,8 +12,10 @@
 # %% [markdown]
 # # Large models and stores
 #
-# Every gradient of every step is soon more than memory holds. Record less of each
+# Every gradient of every step soon exceeds memory. Record less of each
 # tensor, or let the recorder write to disk while `fit` runs.
+#
+# Install: `pip install "hrcallbacks[tensorflow,zarr,xarray,parquet]"`
 
 # %% tags=["setup"]
 import tempfile
@@ -53,7 +55,7 @@ print(f"{model.count_params():,} weights")
 # %% [markdown]
 # ## What does not fit is refused before it starts
 #
-# In memory a recording may take `max_bytes`, 2 GiB if nothing is said. What would take
+# In memory a recording may take `max_bytes`, 2 GiB by default. What would take
 # more is refused before the first step, and the error says what would fit.
 
 # %%

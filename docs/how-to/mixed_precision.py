@@ -16,6 +16,8 @@
 # several steps. The recorded one is what the optimizer is given, unscaled, before it
 # clips, collects or decays; [Which gradient](../explanation/which_gradient.ipynb) says
 # why. Here each case is checked against a gradient tape written by hand.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import keras

@@ -13,6 +13,8 @@
 # # Use it outside `fit`
 #
 # `with recorder.attached(model):` records `train_on_batch` and loops written by hand.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import keras

@@ -15,6 +15,8 @@
 # A sink hears of each record while training goes on. `hr.Alert`, `hr.TensorBoard` and
 # `hr.Logs` are sinks; one of your own is a class with a method or two. This one appends
 # the gradients' norms to a file of JSON lines, which any tool can follow.
+#
+# Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
 import tempfile

@@ -14,8 +14,9 @@
 #
 # While a run goes on, or from a recording afterwards. Tags and steps are those of
 # Keras' own `TensorBoard` callback, so that both show side by side; gradients are
-# beside the weights. It needs `pip install "hrcallbacks[tensorboard]"`, and no
-# TensorFlow.
+# beside the weights. `hr.TensorBoard` itself needs no TensorFlow.
+#
+# Install: `pip install "hrcallbacks[tensorflow,tensorboard,zarr]"`
 
 # %% tags=["setup"]
 import subprocess

@@ -15,6 +15,9 @@
 # A tuner trains many models and hands each a *copy* of the callbacks. A copy of a
 # recorder has the same settings and nothing recorded; the recorder that you made stays
 # empty. Let the copies write stores, and open these afterwards.
+#
+# Install:
+# `pip install "hrcallbacks[tensorflow,tensorboard,plot,zarr]" keras-tuner scikit-learn`
 
 # %% tags=["setup"]
 import copy

@@ -41,3 +41,9 @@ show_help("plot")
 
 # %%
 show_help("table")
+
+# %% [markdown]
+# ## report
+
+# %%
+show_help("report")

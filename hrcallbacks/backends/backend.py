@@ -1,4 +1,4 @@
-"""What has to be told of a Keras backend, to take numbers out of its training steps."""
+"""What a Keras backend must provide so that numbers can leave its training steps."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ import numpy as np
 from hrcallbacks.backends.call import Call, stateful_call
 from hrcallbacks.backends.ops import Ops
 
-# What was taken out of a step, by the number of the probe: see `capture.packing`.
+# What was taken out of a step, by probe number: see `capture.packing`.
 Taken = Mapping[int, Mapping[str, Sequence[Any]]]
 Receive = Callable[[int, Mapping[str, Any], Taken], None]
 Function = Callable[..., Any]  # A train function of Keras' making, or a train step.
@@ -24,7 +24,7 @@ StandIns = Sequence[tuple[Any, str, Any]]
 
 @dataclass
 class Trace:
-    """What is known of a step while it is traced, or runs eagerly.
+    """What is known about a step while it is traced or runs eagerly.
 
     Attributes:
         ops: The array functions to use in it.
@@ -47,7 +47,7 @@ class Watcher(Protocol):
         *,
         join: bool = ...,
     ) -> Sequence[Mapping[str, Sequence[Any]]]:
-        """What was taken, packed: one dict a probe."""
+        """What was taken, packed: one dict per probe."""
         ...
 
 
@@ -59,7 +59,7 @@ class Backend(ABC):
 
     Attributes:
         apply: The method of an optimizer that a train step of `fit` calls.
-        loose_calls: Those that a hand-written loop may call.
+        loose_calls: The methods that a hand-written loop may call.
     """
 
     apply: ClassVar[str] = "apply"
@@ -69,7 +69,7 @@ class Backend(ABC):
 
     @abstractmethod
     def trace(self, model: Any) -> Trace:
-        """What is known at the beginning of one of a model's steps."""
+        """What is known when a step of the model begins."""
 
     @abstractmethod
     def as_call(
@@ -80,7 +80,7 @@ class Backend(ABC):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that a call of the method `apply` of an optimizer is."""
+        """Describes a call of an optimizer's `apply` as a `Call`."""
 
     @abstractmethod
     def as_loose_call(
@@ -92,55 +92,55 @@ class Backend(ABC):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that a call in a hand-written loop is, of the method `name`."""
+        """Describes a call of the method `name` in a hand-written loop as a `Call`."""
 
     @abstractmethod
     def value(self, variable: Any) -> Any:
-        """A variable's value at this moment."""
+        """A variable's current value."""
 
     @abstractmethod
     def is_sparse(self, gradient: Any) -> bool:
-        """Whether a gradient holds some rows alone, maybe one of them twice."""
+        """Whether a gradient holds only some rows, possibly with repeats."""
 
     @abstractmethod
     def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
-        """The gradient dense, in its variable's shape, unscaled, of the whole batch.
+        """The whole batch's gradient: dense, unscaled, in its variable's shape.
 
         Taking it must not change how the optimizer's own numbers are rounded.
         """
 
     @abstractmethod
     def kept(self, tensor: Any) -> Any:
-        """The scalar, so that it does not change any more."""
+        """The scalar, safe from later changes."""
 
     @abstractmethod
     def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
-        """A tensor made of `sources`, so that it does not change any more."""
+        """A tensor made from `sources`, safe from later changes."""
 
     @abstractmethod
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
-        """Whether gradients are those of a function that is being traced."""
+        """Whether the gradients belong to a function that is being traced."""
 
     # Around it.
 
     @abstractmethod
     def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
-        """A `train_step` that returns what was taken beside the logs.
+        """A `train_step` that returns what was taken along with the logs.
 
         Args:
             model: The model, whose `train_step` it runs.
-            observe: Called as a step begins, gives what watches it.
+            observe: Called when a step begins; returns its watcher.
         """
 
     @abstractmethod
     def splitter(
         self, model: Any, make: Callable[[StandIns], Function]
     ) -> Callable[[Any], list[Any]] | None:
-        """What `run_steps` needs to take an execution's batches apart, or None.
+        """What `run_steps` needs to split an execution into batches, or None.
 
         Args:
             model: The model.
-            make: Called with stand-ins, has Keras make a train function.
+            make: Has Keras make a train function with the stand-ins it is given.
         """
 
     @abstractmethod
@@ -160,31 +160,31 @@ class Backend(ABC):
                 same batch if called again; `untrained` says whether an error left the
                 model as it was.
             model: The model.
-            args: What Keras has called the train function with.
+            args: The arguments that Keras passed to the train function.
             split: What `splitter` returned.
             receive: Called with each step's number, its logs and what was taken.
         """
 
     def mend(self, optimizers: Sequence[Any]) -> None:
-        """Makes good what a step that could not be traced has left of optimizers."""
+        """Repairs optimizers after a step that could not be traced."""
 
     def state_in_reach(
         self, model: Any, args: Args
     ) -> contextlib.AbstractContextManager[Any]:
-        """A context in which the variables have the values of a step's arguments."""
+        """A context in which the variables have the values in a step's arguments."""
         return contextlib.nullcontext()
 
     @abstractmethod
     def is_chief(self, model: Any) -> bool:
-        """Whether this process is the one that writes for all workers."""
+        """Whether this process writes for all workers."""
 
     @abstractmethod
     def to_host(self, value: Any) -> np.ndarray:
         """A tensor, variable or number as a NumPy array.
 
-        It is a view where the tensor is on the host.
+        It is a view if the tensor is on the host.
 
-        NumPy has no bfloat16; float32 holds each of its values.
+        NumPy has no bfloat16, so it becomes float32, which holds each of its values.
         """
 
 
@@ -199,7 +199,7 @@ class StatefulBackend(Backend):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that `optimizer.apply(...)` is."""
+        """Describes `optimizer.apply(...)` as a `Call`."""
         return stateful_call(self.value, optimizer, apply, *args, **kwargs)
 
     def as_loose_call(
@@ -211,7 +211,7 @@ class StatefulBackend(Backend):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that a call in a hand-written loop is."""
+        """Describes a call in a hand-written loop as a `Call`."""
         return self.as_call(trace, optimizer, apply, *args, **kwargs)
 
     def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
@@ -222,7 +222,7 @@ class StatefulBackend(Backend):
             watcher = observe(self.trace(model))
             with watcher.active():
                 logs = train_step(data)
-            # In one flat dict: TensorFlow takes long over each level of nesting.
+            # One flat dict: TensorFlow is slow at each level of nesting.
             return logs | {
                 f"{_TAKEN}{probe}/{layout}/{place:06}": tensor
                 for probe, packed in enumerate(watcher.outputs(self.value))
@@ -233,14 +233,14 @@ class StatefulBackend(Backend):
         return step
 
     def splitter(self, model: Any, make: Callable[[StandIns], Function]) -> None:
-        """Nothing: `run_steps` asks for one batch after another."""
+        """None: `run_steps` fetches one batch at a time."""
 
 
 _TAKEN = "hrcallbacks/"
 
 
 def parted(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], Taken]:
-    """Logs, and what was taken: see `StatefulBackend.capturing_step`."""
+    """Separates logs from what was taken: see `StatefulBackend.capturing_step`."""
     logs: dict[str, Any] = {}
     taken: dict[int, dict[str, list[Any]]] = {}
     for name in sorted(outputs):
@@ -259,5 +259,5 @@ def before_the_step(error: Exception, place: str) -> bool:
 
 
 def widened(array: np.ndarray) -> np.ndarray:
-    """The array, in float32 if it is bfloat16."""
+    """The array, as float32 if it is bfloat16."""
     return array.astype("float32") if array.dtype.name == "bfloat16" else array

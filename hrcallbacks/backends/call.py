@@ -1,4 +1,4 @@
-"""One call of an optimizer, in the same words for each backend."""
+"""One call of an optimizer, described alike for every backend."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import keras
 
 
 def _nothing(result: Any) -> None:
-    """Where variables hold their values, there is nothing to note."""
+    """No-op: these variables hold their own values."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Call:
     Attributes:
         optimizer: The optimizer.
         learning_rate: Its learning rate in this call, a scalar tensor, or None.
-        variables: The Keras variables that it is to update.
-        grads: Their gradients as handed over: scaled, sparse or None.
-        scale: What the loss was multiplied by, or None where it was not.
-        value: Called with a variable, gives its value at that moment.
-        knows: Called with a variable, says whether `value` can be asked for it.
+        variables: The Keras variables that it updates.
+        grads: Their gradients as passed: possibly scaled, sparse or None.
+        scale: The factor by which the loss was scaled, or None.
+        value: Called with a variable, returns its current value.
+        knows: Called with a variable, says whether `value` can return its value.
         run: Performs the call and returns its result.
-        note: Called with that result, so that `value` knows what the call has made.
+        note: Called with that result, so that `value` returns the updated values.
     """
 
     optimizer: Any
@@ -45,7 +45,7 @@ def stateful_call(
     grads: Sequence[Any],
     trainable_variables: Sequence[Any] | None = None,
 ) -> Call:
-    """The `Call` that `optimizer.apply(grads, trainable_variables)` is."""
+    """Describes `optimizer.apply(grads, trainable_variables)` as a `Call`."""
     variables, grads = list(trainable_variables or built_for(optimizer)), [*grads]
     return Call(
         optimizer,
@@ -60,8 +60,8 @@ def stateful_call(
 
 
 def scale(optimizer: Any) -> Any:
-    """What an optimizer has the loss multiplied by, or None."""
-    # By identity: 1.0 comes back as it went in where nothing is scaled.
+    """The factor by which an optimizer scales the loss, or None."""
+    # By identity: an optimizer that does not scale returns the same object.
     one = 1.0
     scaled = optimizer.scale_loss(one)
     return None if scaled is one else scaled
@@ -79,8 +79,8 @@ def learning_rate(optimizer: Any) -> Any:
 def built_for(optimizer: Any) -> list[Any]:
     """The variables that it updates.
 
-    The one private attribute of Keras that this package reads: no public one tells
-    which variables an optimizer was built for.
+    This is the only private attribute of Keras that this package reads: no public one
+    says which variables an optimizer was built for.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return inner._trainable_variables

@@ -7,7 +7,7 @@ import keras
 from hrcallbacks.backends.backend import Backend
 
 _OLDEST_KERAS = (3, 10)
-# By Keras' name, module and class.
+# Module and class, by Keras' name.
 _BACKENDS = {
     "tensorflow": ("tensorflow", "TensorFlow"),
     "jax": ("jax", "JAX"),
@@ -16,7 +16,7 @@ _BACKENDS = {
 
 
 def check_versions(version: str, backend_name: str) -> None:
-    """Refuses a Keras that cannot be recorded, when it is imported.
+    """Rejects a version or backend of Keras that is not supported.
 
     Raises:
         ImportError: If Keras is too old or its backend unknown; says what to install.
@@ -29,7 +29,7 @@ def check_versions(version: str, backend_name: str) -> None:
         )
     if backend_name not in _BACKENDS:
         raise ImportError(
-            f"hrcallbacks records Keras' backends {list(_BACKENDS)}. Found: "
+            f"hrcallbacks supports the Keras backends {list(_BACKENDS)}. Found: "
             f"{backend_name!r}. Set KERAS_BACKEND before importing keras."
         )
 

@@ -34,11 +34,11 @@ from hrcallbacks.backends.ops import Ops
 
 @dataclass
 class JaxTrace(Trace):
-    """What is known of a step while it is traced.
+    """What is known about a step while it is traced.
 
     Attributes:
-        values: By a variable's id, its value as the step has made it so far. Empty in
-            a hand-written loop.
+        values: By a variable's id, its value so far in the step. Empty in a
+            hand-written loop.
         is_spread: Whether the step runs on several devices.
     """
 
@@ -56,7 +56,7 @@ class JAX(Backend):
         self._jax = importlib.import_module("jax")
 
     def trace(self, model: Any) -> JaxTrace:
-        """See `Backend.trace`; where it runs in a loop."""
+        """See `Backend.trace`; called only in hand-written loops."""
         return JaxTrace(Ops())
 
     def as_call(
@@ -67,7 +67,7 @@ class JAX(Backend):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that `optimizer.stateless_apply(...)` is."""
+        """Describes `optimizer.stateless_apply(...)` as a `Call`."""
         assert isinstance(trace, JaxTrace)
         return self._stateless_call(trace, optimizer, apply, *args, **kwargs)
 
@@ -113,7 +113,7 @@ class JAX(Backend):
         *args: Any,
         **kwargs: Any,
     ) -> Call:
-        """The `Call` that a call in a hand-written loop is, stateless or not."""
+        """Describes a call in a hand-written loop, stateless or not, as a `Call`."""
         if name == "apply":
             return stateful_call(self.value, optimizer, apply, *args, **kwargs)
         return self.as_call(trace, optimizer, apply, *args, **kwargs)
@@ -123,7 +123,7 @@ class JAX(Backend):
         return variable.value
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
-        """Whether this runs while a function is traced."""
+        """Whether a function is being traced."""
         return any(isinstance(g, self._jax.core.Tracer) for g in grads)
 
     def capturing_step(self, model: Any, observe: Observe) -> Callable[..., Any]:
@@ -139,8 +139,8 @@ class JAX(Backend):
             with watcher.active():
                 logs, state = train_step(state, data)
             new = dict(zip(ids, state[0], strict=True))
-            # Joined, a tensor that is split over devices has XLA split the others too,
-            # and from there the sums in the model that they come from.
+            # Joining a tensor that is split over devices makes XLA split the others
+            # too, and with them the sums in the model that they come from.
             packed = watcher.outputs(
                 lambda v: self._apart(trace, new[id(v)]), join=not is_spread
             )
@@ -157,9 +157,9 @@ class JAX(Backend):
     ) -> Callable[[Iterator[Any]], list[Any]]:
         """A function that takes an execution's batches from an iterator, as a list.
 
-        Some versions of Keras ask for one batch a step, others for one stack of
-        batches. Keras itself divides it: in a train function that runs eagerly, of
-        steps that only collect what they are given.
+        Some versions of Keras fetch one batch per step, others one stack of batches.
+        Keras itself divides it: an eager train function runs steps that only collect
+        their batches.
         """
         count = model.steps_per_execution
         if count == 1:
@@ -190,7 +190,7 @@ class JAX(Backend):
         leaves, structure = self._jax.tree.flatten(items[0])
         if self._jax.tree_util.treedef_is_leaf(structure):
             return collect([], iter(items))[1]
-        # Without what is None, such as weights that nobody passed: it has no items.
+        # Leaves out None, such as sample weights that nobody passed.
         return [structure.unflatten(part) for part in collect([], iter([leaves]))[1]]
 
     def run_steps(
@@ -215,35 +215,35 @@ class JAX(Backend):
         return logs, state
 
     def _is_alive(self, state: Any, error: Exception, place: str) -> bool:
-        """Whether a state is whole: a compiled step consumes it when it begins."""
+        """Whether a state is intact: a compiled step consumes it when it begins."""
         arrays = (x for x in self._jax.tree.leaves(state) if hasattr(x, "is_deleted"))
         return not any(x.is_deleted() for x in arrays)
 
     def is_sparse(self, gradient: Any) -> bool:
-        """Under Keras on JAX no gradient is sparse."""
+        """False: with Keras on JAX no gradient is sparse."""
         return False
 
     def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
-        """See `Backend.gradient`. It is whole: JAX sees all replicas as one.
+        """See `Backend.gradient`. It is already whole: JAX sees all replicas as one.
 
-        XLA computes once what a reduction and the optimizer both need, as the squares
-        of a norm and of Adam, and then rounds them where it would not have. Behind a
+        XLA would compute only once what a reduction and the optimizer share, such as
+        the squares in a norm and in Adam, and would then round differently. Behind a
         barrier they are two tensors.
         """
         gradient = self._jax.lax.optimization_barrier(gradient)
         return gradient if scale is None else gradient / scale
 
     def _apart(self, trace: JaxTrace, value: Any) -> Any:
-        """A variable's value, kept apart from the training on several devices."""
+        """A variable's value; on several devices, kept apart from the training."""
         barrier = self._jax.lax.optimization_barrier
         return barrier(value) if trace.is_spread else value
 
     def kept(self, tensor: Any) -> Any:
-        """The tensor: JAX changes none."""
+        """The tensor: JAX arrays are immutable."""
         return tensor
 
     def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
-        """The tensor: JAX changes none."""
+        """The tensor: JAX arrays are immutable."""
         return made
 
     def to_host(self, value: Any) -> np.ndarray:
@@ -253,8 +253,8 @@ class JAX(Backend):
     def state_in_reach(self, model: Any, args: Args) -> AbstractContextManager[Any]:
         """See `Backend.state_in_reach`.
 
-        In `fit` variables hold no values themselves, and under a `keras.distribution`
-        Keras asks each where it lies before it compiles a step.
+        In `fit` the variables hold no values, but under a `keras.distribution` Keras
+        asks where each is placed before it compiles a step.
         """
         optimizer = getattr(model, "optimizer", None)
         variables = (

@@ -1,6 +1,6 @@
 """The array functions that reductions are written with: `keras.ops`, and a few more.
 
-Those few are what `keras.ops` has no quick way for: sums and counts.
+Those few are sums and counts, for which `keras.ops` has no fast way.
 """
 
 import importlib
@@ -13,12 +13,12 @@ import keras
 
 @dataclass(frozen=True)
 class FloatLayout:
-    """How a float lies in memory.
+    """How a float is laid out in memory.
 
     Attributes:
         integers: Dtype of signed integers of the same size.
-        mantissa: Number of the mantissa's bits.
-        bias: What is added to an exponent.
+        mantissa: Number of mantissa bits.
+        bias: What is added to an exponent to store it.
     """
 
     integers: str
@@ -27,13 +27,13 @@ class FloatLayout:
 
     @classmethod
     def of(cls, tensor: Any) -> "FloatLayout":
-        """That of a float32 or float64 tensor."""
+        """The layout of a float32 or float64 tensor."""
         double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
         return cls("int64", 52, 1023) if double else cls("int32", 23, 127)
 
     @property
     def top(self) -> int:
-        """The exponent of infinities and of NaN, as it lies there."""
+        """The stored exponent of infinities and NaN."""
         return 2 * self.bias + 1
 
     @property
@@ -43,19 +43,19 @@ class FloatLayout:
 
     @property
     def magnitude(self) -> int:
-        """All bits but the sign's."""
+        """A mask of all bits but the sign."""
         return self.infinity + (1 << self.mantissa) - 1
 
 
 @dataclass(frozen=True)
 class FloatCounts:
-    """How often what is in a tensor, int32.
+    """Counts of exponents, zeros and infinities (int32).
 
     Attributes:
-        exponents: By exponent as it lies in memory, shape `(layout.top + 1,)`: zeros
-            and what is too small for an exponent first, infinities and NaN last.
-        zeros: Zeros, a scalar.
-        infinities: Infinities, a scalar.
+        exponents: By stored exponent, shape `(layout.top + 1,)`: zeros and subnormal
+            numbers first, infinities and NaN last.
+        zeros: Number of zeros, a scalar.
+        infinities: Number of infinities, a scalar.
         layout: The `FloatLayout`.
     """
 
@@ -66,22 +66,22 @@ class FloatCounts:
 
 
 class Ops:
-    """`keras.ops`, and functions for XLA, which makes one loop of many operations."""
+    """`keras.ops`, and functions for XLA, which fuses many operations into one loop."""
 
     def __getattr__(self, name: str) -> Any:
-        """What `keras.ops` has under that name."""
+        """The function of `keras.ops` with that name."""
         return getattr(keras.ops, name)
 
     def joined(self, tensors: list[Any]) -> Any:
-        """Tensors of one dtype as one, flat."""
+        """Tensors of one dtype, joined into a flat one."""
         return self.concatenate([self.reshape(tensor, (-1,)) for tensor in tensors])
 
     def sum_of_squares(self, tensor: Any) -> Any:
         """The sum of a tensor's squares, a scalar.
 
-        In two stages: float32 loses less, and XLA adds side by side. In one stage XLA
-        makes a dot product of it, three times as slow on a CPU. The maximum, which
-        changes no sum of squares, keeps it from joining the two.
+        Two stages lose less in float32, and let XLA add in parallel. A single stage
+        XLA turns into a dot product, three times as slow on a CPU. The maximum, which
+        changes no sum of squares, keeps XLA from merging the stages.
         """
         squares = self.reshape(self.square(tensor), (-1,))
         size = math.prod(tensor.shape)
@@ -129,26 +129,26 @@ class TensorFlowOps(Ops):
         """The sum of a tensor's squares, a scalar."""
         if self._in_xla:
             return super().sum_of_squares(tensor)
-        return 2 * self._tf.nn.l2_loss(tensor)  # One pass, without room for squares.
+        return 2 * self._tf.nn.l2_loss(tensor)  # One pass, no buffer of squares.
 
     def _bits(self, tensor: Any, dtype: str) -> Any:
         return self._tf.bitcast(tensor, dtype)
 
     def _counts(self, places: Any, length: int) -> Any:
-        # Its Python wrapper would look for the largest first.
+        # The Python wrapper would first search for the largest value.
         return self._tf.raw_ops.DenseBincount(
             input=places, size=length, weights=self._tf.constant([], "int32")
         )
 
 
 class TorchOps(Ops):
-    """Functions for PyTorch, which runs line by line: Keras' take longer."""
+    """Functions for PyTorch, which runs line by line: those of Keras are slower."""
 
     def __init__(self) -> None:
         self._torch = importlib.import_module("torch")
 
     def joined(self, tensors: list[Any]) -> Any:
-        """Tensors of one dtype as one, flat."""
+        """Tensors of one dtype, joined into a flat one."""
         return self._torch.cat([tensor.reshape(-1) for tensor in tensors])
 
     def sum_of_squares(self, tensor: Any) -> Any:
@@ -157,8 +157,8 @@ class TorchOps(Ops):
         flat, width = tensor.reshape(-1), 1024
         if len(flat) < 2 * width or torch.compiler.is_compiling():
             return flat.square().sum()
-        # In one pass, without room for all squares; row by row, since a norm loses the
-        # more, the longer it is.
+        # One pass, no buffer of squares. Row by row, since a longer norm loses more
+        # precision.
         even = len(flat) - len(flat) % width
         rows = torch.linalg.vector_norm(flat[:even].view(-1, width), dim=1)
         return rows.square().sum() + flat[even:].square().sum()
@@ -175,7 +175,7 @@ class TorchOps(Ops):
         if bits.device.type == "cpu" and not torch.compiler.is_compiling():
             counts = torch.bincount(bits, minlength=length).int()
         else:
-            # bincount waits for the device, to learn how long its result is.
+            # bincount waits for the device to learn the length of its result.
             ones = torch.ones_like(bits, dtype=torch.int32)
             counts = ones.new_zeros(length).scatter_add_(0, bits.long(), ones)
         return FloatCounts(counts, zeros, infinities, layout)

@@ -35,7 +35,7 @@ class TensorFlow(StatefulBackend):
         return Trace(TensorFlowOps(in_xla=in_xla))
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
-        """Whether this runs while a graph is traced."""
+        """Whether a graph is being traced."""
         return not self._tf.executing_eagerly()
 
     def is_chief(self, model: Any) -> bool:
@@ -64,8 +64,8 @@ class TensorFlow(StatefulBackend):
         eager = model.run_eagerly or self._tf.config.functions_run_eagerly()
         untrained = before_the_step if eager else self._in_tracing
         for number in range(model.steps_per_execution):
-            # Of several steps, each gets its batch from here: a compiled step that
-            # asks for data that is not there has counted the step by then.
+            # With several steps, batches are fetched here: a compiled step that runs
+            # out of data has already counted itself.
             if model.steps_per_execution > 1 or eager or _is_python(iterator):
                 call = self._on_next_batch(iterator)
             else:
@@ -79,11 +79,11 @@ class TensorFlow(StatefulBackend):
         return logs
 
     def _in_tracing(self, error: Exception, place: str) -> bool:
-        # What fails in a running graph is one of TensorFlow's own errors.
+        # A running graph fails with one of TensorFlow's own errors.
         return not isinstance(error, self._tf.errors.OpError)
 
     def _on_next_batch(self, iterator: Any) -> OnBatch | None:
-        """A call on the next batch, which is taken now; None at the end of the data."""
+        """A call on the next batch, fetched now; None at the end of the data."""
         if _is_python(iterator):
             batches = list(itertools.islice(iterator, 1))
         else:
@@ -92,10 +92,10 @@ class TensorFlow(StatefulBackend):
         return (lambda function: function(iter(batches))) if batches else None
 
     def _on_iterator(self, iterator: Any) -> OnBatch:
-        """A call that leaves it to Keras to ask for the next batch.
+        """A call that lets Keras fetch the next batch.
 
-        Older ones do so inside the compiled step, later ones before it: that batch is
-        gone if the step then cannot be traced, so it is kept.
+        Older versions fetch it inside the compiled step, newer ones before it. Then it
+        would be lost if the step cannot be traced, so it is kept.
         """
         given, get_next = [], iterator.get_next_as_optional
 
@@ -119,8 +119,8 @@ class TensorFlow(StatefulBackend):
     def mend(self, optimizers: Sequence[Any]) -> None:
         """See `Backend.mend`.
 
-        Variables that are made while a function is traced get their values once that
-        is done. Those of an optimizer that was built there would have none.
+        Variables made while a function is traced get their values after tracing. If
+        tracing fails, those of an optimizer built there have none.
         """
         for optimizer in optimizers:
             variables = optimizer.variables if optimizer.built else []
@@ -134,7 +134,7 @@ class TensorFlow(StatefulBackend):
                         variable.assign(value.value)
 
     def _built_in_graph(self, optimizer: Any) -> Any:
-        """Another optimizer like that one, built as in a first compiled step."""
+        """A new optimizer like this one, built as in a first compiled step."""
         fresh = type(optimizer).from_config(optimizer.get_config())
 
         @self._tf.function
@@ -146,7 +146,7 @@ class TensorFlow(StatefulBackend):
         return fresh
 
     def value(self, variable: Any) -> Any:
-        """A variable's value at this moment, which later updates leave alone."""
+        """A variable's current value, unaffected by later updates."""
         return self._tf.identity(variable.value)
 
     def is_sparse(self, gradient: Any) -> bool:
@@ -156,8 +156,8 @@ class TensorFlow(StatefulBackend):
     def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
         """See `Backend.gradient`; summed over replicas.
 
-        Of a batch whose size is not known when the step is traced, TensorFlow infers
-        less of a gradient's shape than its variable has.
+        If the batch size is unknown when the step is traced, TensorFlow infers less of
+        a gradient's shape than its variable has.
         """
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
         if not self._tf.executing_eagerly():
@@ -171,12 +171,12 @@ class TensorFlow(StatefulBackend):
         return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
 
     def _multiplied_apart(self, tensor: Any) -> Any:
-        """The same numbers, of a product's factors and not of the product.
+        """The same numbers, computed from a product's factors, not from the product.
 
-        TensorFlow's graph optimizer multiplies `rate * (a * b)` in another order if
-        nobody else needs `a * b`. The update of the weights must not see that somebody
-        does. Changing the sign twice is exact, and keeps the optimizer from finding
-        that both products are one.
+        TensorFlow's graph optimizer reorders `rate * (a * b)` if nothing else uses
+        `a * b`. Recording must not stop it: that would change how the weights are
+        rounded. Negating twice is exact, and keeps the graph optimizer from merging
+        the two products.
         """
         if tensor.op.type != "Mul":
             return tensor
@@ -186,7 +186,7 @@ class TensorFlow(StatefulBackend):
     def kept(self, tensor: Any) -> Any:
         """See `Backend.kept`.
 
-        The loss of a replica without a share of the batch has no elements: that is 0.
+        The loss of a replica without a share of the batch is empty: it counts as 0.
         """
         if tensor.shape.rank == 0:
             return tensor
@@ -194,7 +194,7 @@ class TensorFlow(StatefulBackend):
         return self._tf.math.divide_no_nan(self._tf.reduce_sum(tensor), size)
 
     def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
-        """The tensor: no tensor of TensorFlow changes."""
+        """The tensor: TensorFlow tensors are immutable."""
         return made
 
     def to_host(self, value: Any) -> np.ndarray:
@@ -203,5 +203,5 @@ class TensorFlow(StatefulBackend):
 
 
 def _is_python(iterator: Any) -> bool:
-    """Whether an iterator is none of TensorFlow's, which a graph can ask for data."""
+    """Whether an iterator is plain Python, from which a graph cannot fetch data."""
     return not hasattr(iterator, "get_next_as_optional")

@@ -31,7 +31,7 @@ class Torch(StatefulBackend):
         return self._trace
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
-        """PyTorch's compiler traces plain Python: never."""
+        """False: PyTorch's compiler traces plain Python."""
         return False
 
     def is_chief(self, model: Any) -> bool:
@@ -61,7 +61,7 @@ class Torch(StatefulBackend):
         return logs
 
     def value(self, variable: Any) -> Any:
-        """A variable's value, which changes with it: see `put_aside`."""
+        """A variable's value, which updates change in place: see `put_aside`."""
         return variable.value.detach()
 
     def is_sparse(self, gradient: Any) -> bool:
@@ -75,20 +75,20 @@ class Torch(StatefulBackend):
 
     def to_host(self, value: Any) -> np.ndarray:
         """See `Backend.to_host`."""
-        tensor = getattr(value, "value", value)  # A variable's.
+        tensor = getattr(value, "value", value)  # If it is a variable.
         if not isinstance(tensor, self._torch.Tensor):
             return np.asarray(tensor)
         wide = tensor.float() if tensor.dtype == self._torch.bfloat16 else tensor
         return wide.detach().cpu().numpy()
 
     def kept(self, tensor: Any) -> Any:
-        """A copy of the tensor, which in-place operations leave alone."""
+        """A copy of the tensor, safe from in-place operations."""
         return tensor.detach().clone()
 
     def put_aside(self, made: Any, sources: Sequence[Any]) -> Any:
-        """A copy where the tensor lies in the memory of a source."""
+        """The tensor; a copy of it if it shares memory with a source."""
         made = made.detach()
-        if self._torch.compiler.is_compiling():  # Which sees where a copy is needed.
+        if self._torch.compiler.is_compiling():  # It drops needless copies.
             return made.clone()
         places = {source.untyped_storage().data_ptr() for source in sources}
         return made.clone() if made.untyped_storage().data_ptr() in places else made

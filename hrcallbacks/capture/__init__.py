@@ -1,1 +1,1 @@
-"""Inside the training step: what is taken out of it, and how."""
+"""What is taken out of a training step, and how."""

@@ -1,11 +1,11 @@
 """The capturing train step: how gradients leave a compiled training step.
 
 Nothing is recomputed. A capturing `train_step` runs the model's own, watches what is
-handed to `optimizer.apply`, and returns it beside the logs. Keras compiles that step
-into a second train function (`make_train_function(force=True)`); the plain one stays
-as Keras made it, and runs every step that is not recorded. For a step that is, an
-`ArmedStep` stands in for `model.train_function` during that one call. Between two
-calls the model, its optimizer and its metrics hold nothing of ours.
+passed to `optimizer.apply`, and returns it along with the logs. Keras compiles that
+step into a second train function (`make_train_function(force=True)`). The plain one
+stays as Keras made it, and runs every step that is not recorded. For a step that is,
+an `ArmedStep` stands in for `model.train_function` during that one call. Between calls
+the model, its optimizer and its metrics hold nothing of ours.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ from hrcallbacks.capture.stand_ins import (
     replaced,
 )
 
-# Called after each captured step with its number in the execution, from 0, its logs,
-# and what the probe's packer packed; all on the device.
+# Called after each captured step with its number in the execution (from 0), its logs,
+# and what the probe's packer packed, all on the device.
 Receive = Callable[[int, Mapping[str, Any], Packed], None]
 
 
 class ArmedStep:
     """Stands in for `model.train_function` during one execution.
 
-    Called, it puts the plain train function back before it does anything else.
-    Recorders that want the same execution share it: one compiled step serves all.
+    When called, it first puts the plain train function back. Recorders that want the
+    same execution share it: one compiled step serves all.
     """
 
     def __init__(self, model: Any, plain: Callable[..., Any]) -> None:
@@ -52,11 +52,11 @@ class ArmedStep:
         self._listeners: list[tuple[Probe, Receive]] = []
         self._failed = False
         self._args: Args = ()
-        self._single: Function | None = None  # A plain function of one step.
+        self._single: Function | None = None  # A plain train function for one step.
 
     @classmethod
     def arm(cls, model: Any, probe: Probe, receive: Receive) -> None:
-        """Has the next execution of `model.train_function` record.
+        """Makes the next execution of `model.train_function` record.
 
         Args:
             model: A `keras.Model` in `fit`.
@@ -64,7 +64,7 @@ class ArmedStep:
             receive: Called after each step of that execution; see `Receive`.
         """
         armed = model.train_function
-        if armed is None:  # Compiled anew in mid-fit: Keras has nothing to call either.
+        if armed is None:  # Recompiled during fit: Keras has nothing to call either.
             return
         if isinstance(armed, cls) and armed._is_stale():
             armed = armed._plain
@@ -80,7 +80,7 @@ class ArmedStep:
             return self._plain(*args)
         try:
             capturing = self._capturing(args)
-        except Exception as error:  # The recorder hears of it; training goes on.
+        except Exception as error:  # The recorder is told; training goes on.
             self._fail(error)
             return self._plain(*args)
         self._args = args
@@ -90,7 +90,7 @@ class ArmedStep:
         )
 
     def _step(self, capturing: "Capturing", call: OnBatch, untrained: Untrained) -> Any:
-        """One step: captured, or plain once that fails without having trained."""
+        """One step: captured, or plain once capturing fails without having trained."""
         if self._failed:
             return self._plain_step(call)
         try:
@@ -101,9 +101,9 @@ class ArmedStep:
             if stop or place == "inside" or not untrained(error, place):
                 raise
             failure = error
-        with contextlib.suppress(Exception):  # What is left over says so by itself.
+        with contextlib.suppress(Exception):  # A failed repair shows up by itself.
             backend.mend(find_optimizers(self._model))
-        # Of a model that cannot be trained at all, this raises what it always does.
+        # If the model cannot be trained at all, this raises its usual error.
         outputs = self._plain_step(call)
         self._fail(failure)
         return outputs
@@ -130,7 +130,7 @@ class ArmedStep:
     def _capturing(self, args: Args) -> "Capturing":
         probes = [probe for probe, _ in self._listeners]
         cache = probes[0].compiled
-        if cache.get("plain") is not self._plain:  # Compiled anew: a new step.
+        if cache.get("plain") is not self._plain:  # Compiled again: a new step.
             cache.clear()
             cache["plain"] = self._plain
         key = tuple(probes)
@@ -141,14 +141,14 @@ class ArmedStep:
 
     def _receive(self, number: int, logs: Mapping[str, Any], taken: Taken) -> None:
         if any(probe.failure for probe, _ in self._listeners):
-            # What was compiled takes nothing. A later fit may do better.
+            # The compiled step takes nothing. A later fit may work.
             self._listeners[0][0].compiled.clear()
         for place, (_, receive) in enumerate(self._listeners):
             receive(number, logs, taken.get(place, {}))
 
 
 class Progress:
-    """How far the model's own train step has come in a call of a train function.
+    """How far the model's own train step has got in a call of a train function.
 
     Attributes:
         place: `"before"`, `"inside"` or `"after"` it.
@@ -157,7 +157,7 @@ class Progress:
     place = "before"
 
     def followed(self, train_step: Function) -> Function:
-        """The same train step, which tells."""
+        """The same train step, which also sets `place`."""
 
         @functools.wraps(train_step)
         def step(*args: Any, **kwargs: Any) -> Any:
@@ -174,10 +174,10 @@ class Capturing:
     """A train function that captures.
 
     Attributes:
-        function: Of Keras' own making; its steps return `(logs, taken)`, or both in
-            one dict, in place of the logs.
-        stand_ins: What has to stand on the model, its optimizers and its loss metric
-            while it runs, as a list of `(object, name, value)`.
+        function: Made by Keras; its steps return `(logs, taken)`, or both in one dict,
+            in place of the logs.
+        stand_ins: What replaces attributes of the model, its optimizers and its loss
+            metric while it runs, as a list of `(object, name, value)`.
         split: What `backend.splitter` returned.
         progress: The `Progress` of its latest call.
     """
@@ -199,7 +199,7 @@ def make_capturing_function(model: Any, probes: Sequence[Probe]) -> Capturing:
 
     Args:
         model: A compiled `keras.Model`.
-        probes: The `Probe`s to take for.
+        probes: The `Probe`s that say what to take.
     """
 
     def observe(trace: Trace) -> Observation:
@@ -210,7 +210,7 @@ def make_capturing_function(model: Any, probes: Sequence[Probe]) -> Capturing:
         step = backend.capturing_step(model, observe)
     stand_ins = [
         (model, "train_step", step),
-        # Keras returns the outputs of an execution's last step alone.
+        # Keras returns only the outputs of an execution's last step.
         (model, "steps_per_execution", 1),
         *_watchers(model),
     ]
@@ -219,11 +219,11 @@ def make_capturing_function(model: Any, probes: Sequence[Probe]) -> Capturing:
 
 
 def make_function(model: Any, stand_ins: Sequence[StandIn]) -> Function:
-    """A train function of Keras' own making, beside the one that the model has.
+    """A train function made by Keras, separate from the model's own.
 
     Args:
         model: A compiled `keras.Model`.
-        stand_ins: What stands on the model and its parts while it is made.
+        stand_ins: What replaces attributes of the model and its parts meanwhile.
     """
     with replaced([*stand_ins, (model, "train_function", None)]):
         model.make_train_function(force=True)
@@ -267,5 +267,5 @@ def _watched_update_state(update_state: Callable[..., Any]) -> Callable[..., Any
 
 
 def _fit_of(model: Any) -> Any:
-    # Each fit makes a History of its own, and gives it to the model.
+    # Each fit makes its own History and assigns it to the model.
     return getattr(model, "history", None)

@@ -23,17 +23,17 @@ def attach(
     begin_step: Callable[[], bool],
     receive: Receive,
 ) -> Generator[list[str], None, None]:
-    """Records the training steps of a model that are not steps of a `fit`.
+    """Records the training steps of a model outside `fit`.
 
     Args:
         model: The `keras.Model`.
         optimizers: Optimizers that the model does not hold.
         probe: A `Probe`.
-        begin_step: Called before each step; says whether it is to be recorded.
-        receive: As for `ArmedStep.arm`.
+        begin_step: Called before each step; says whether to record it.
+        receive: See `ArmedStep.arm`.
 
     Yields:
-        A list of what could not be recorded, which grows.
+        A list of what could not be recorded; it grows as steps run.
     """
     attachment = _Attachment(model, probe, begin_step, receive)
     held = {id(o): o for o in [*find_optimizers(model), *optimizers]}.values()
@@ -83,7 +83,7 @@ class _Attachment:
 
         @functools.wraps(apply)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if self._busy:  # An optimizer that calls another one.
+            if self._busy:  # One optimizer calling another.
                 return apply(*args, **kwargs)
             trace = backend.trace(self._model)
             call = backend.as_loose_call(trace, optimizer, name, apply, *args, **kwargs)
@@ -109,10 +109,10 @@ class _Attachment:
 
     def _warn(self) -> None:
         if not self.missed:
-            self.missed.append("an optimizer was called in a compiled function")
+            self.missed.append("an optimizer was called inside a compiled function")
             warnings.warn(
-                "An optimizer was called inside a compiled function of your own. What "
-                "it was given cannot be taken out of there, and is not recorded. Call "
+                "An optimizer was called inside a compiled function of your own. Its "
+                "gradients cannot leave that function, so they are not recorded. Call "
                 "it eagerly, or train with model.train_on_batch or model.fit.",
                 RuntimeWarning,
                 stacklevel=4,

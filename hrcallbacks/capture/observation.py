@@ -1,4 +1,4 @@
-"""What a train step is seen to do, and what is taken out of it."""
+"""What a train step does, and what is taken out of it."""
 
 import contextlib
 import functools
@@ -17,19 +17,19 @@ from hrcallbacks.capture.probe import Probe
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.types import Key
 
-_HALF = ("float16", "bfloat16")  # Their squares leave their range.
-# `.observation`: what the train step running in this thread is seen to do. With
-# tf.distribute each replica runs its step in a thread of its own.
+_HALF = ("float16", "bfloat16")  # Their squares overflow.
+# `.observation`: what watches the train step running in this thread. With
+# tf.distribute each replica runs its step in its own thread.
 _thread = threading.local()
 
 
 def current() -> "Observation | None":
-    """What watches this thread, if anything does."""
+    """The observation of this thread, if there is one."""
     return getattr(_thread, "observation", None)
 
 
 def _never_breaks_the_step(take: Callable[..., None]) -> Callable[..., None]:
-    """Has an exception while taking be the recorder's affair, not the training's."""
+    """Lets an exception while taking stop the recording, not the training."""
 
     @functools.wraps(take)
     def guarded(self: "_Take", *args: Any) -> None:
@@ -46,8 +46,8 @@ def _never_breaks_the_step(take: Callable[..., None]) -> Callable[..., None]:
 class _Take:
     """What one probe takes out of one step: the `Scene` of its observers.
 
-    An optimizer's call starts a record unless it updates other variables than those
-    before it.
+    An optimizer's call starts a record unless it updates other variables than the
+    calls before it.
     """
 
     def __init__(self, probe: Probe, model: Any, trace: Trace) -> None:
@@ -60,7 +60,7 @@ class _Take:
         self.optimizer = "0"
         self._model = model
         self._tensors: dict[Place, Any] = {}
-        self._gradients: dict[str, Any] = {}  # Of the present call.
+        self._gradients: dict[str, Any] = {}  # Those of the current call.
         self._observers = [q.observer(self) for q in probe.quantities]
 
     @property
@@ -71,7 +71,7 @@ class _Take:
         self.failed = True
         self.probe.failure = error
 
-    # What happens.
+    # Events.
 
     @_never_breaks_the_step
     def see_loss(self, loss: Any) -> None:
@@ -105,7 +105,7 @@ class _Take:
         tensors = {} if self.failed else self._tensors
         return self.probe.packer.pack(tensors, self.ops, join=join)
 
-    # What observers may use.
+    # For observers.
 
     def gradient(self, call: Call, path: str) -> Any:
         if path not in self._gradients:
@@ -152,12 +152,12 @@ class _Take:
 
 
 class Observation:
-    """What one call of the train step handed to its optimizers.
+    """What one call of the train step passes to its optimizers.
 
     Args:
         model: The model being trained.
-        probes: The `Probe`s to take for.
-        trace: What is known of the step.
+        probes: The `Probe`s that say what to take.
+        trace: What is known about the step.
     """
 
     def __init__(self, model: Any, probes: Sequence[Probe], trace: Trace) -> None:
@@ -167,7 +167,7 @@ class Observation:
         self._inside = False
 
     def fail(self, error: Exception) -> None:
-        """Takes nothing out of this step, and has the recorders hear why."""
+        """Takes nothing out of this step, and tells the recorders why."""
         for take in self._takes:
             take.fail(error)
 
@@ -186,15 +186,15 @@ class Observation:
             take.see_loss(loss)
 
     def see_call(self, call: Call) -> Any:
-        """Runs an optimizer's call, and takes what it was given and what it did.
+        """Runs an optimizer's call, and takes what it was given and what it changed.
 
-        An optimizer that calls another one, as a `LossScaleOptimizer` its inner one,
-        is seen once, from outside.
+        If an optimizer calls another, as a `LossScaleOptimizer` does, only the outer
+        call counts.
         """
         if self._inside:
             return call.run()
         for take in self._takes:
-            # A selection that matches nothing is refused before the first update.
+            # A selection that matches nothing is rejected before the first update.
             take.probe.variables(self._model)
             take.before(call)
         self._inside = True
@@ -217,11 +217,11 @@ class Observation:
         *,
         join: bool = True,
     ) -> tuple[Packed, ...]:
-        """What was taken, packed: one dict a probe.
+        """What was taken, packed: one dict per probe.
 
         Args:
-            value: Called with a variable, gives its value at the end of the step.
-            knows: Called with a variable, says whether `value` can be asked for it.
+            value: Called with a variable, returns its value at the end of the step.
+            knows: Called with a variable, says whether `value` can return its value.
             join: Whether small tensors may be joined into one.
         """
         for take in self._takes:
@@ -235,7 +235,7 @@ class Observation:
         *,
         join: bool = True,
     ) -> tuple[Packed, ...]:
-        """What `packed` returns, or nothing if it fails: the step itself is done."""
+        """What `packed` returns, or nothing if that fails: the step itself is done."""
         try:
             return self.packed(value, knows, join=join)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Small tensors leave a compiled step as one: each output of a step has its price."""
+"""Small tensors leave a step joined: every extra output slows a compiled step."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -11,22 +11,22 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.backends.ops import Ops
 from hrcallbacks.types import Key
 
-# Above this, copying a tensor costs more than passing it on by itself.
+# Above this, copying a tensor costs more than a separate output.
 _SMALL = 4096  # elements
 
-Packed = Mapping[str, Sequence[Any]]  # By a layout's name, its tensors.
+Packed = Mapping[str, Sequence[Any]]  # Tensors by their layout's name.
 Place = tuple[int, Key]  # A record's number in its step, and what it is.
 
 
 class Member(NamedTuple):
-    """Where one tensor lies in a joined one.
+    """Where one tensor is in a joined one.
 
     Attributes:
         record: Number of its record in the step.
         key: What it is.
         shape: Its shape.
-        start: Where it begins.
-        end: Where it ends.
+        start: Index of its first element.
+        end: Index after its last element.
     """
 
     record: int
@@ -36,17 +36,17 @@ class Member(NamedTuple):
     end: int
 
 
-Layout = tuple[tuple[Member, ...], ...]  # Of each tensor that leaves a step.
+Layout = tuple[tuple[Member, ...], ...]  # For each tensor that leaves a step.
 
 
 class Packer:
     """Packs dicts of tensors in a step and unpacks them on the host.
 
-    A step can be traced several times, with other tensors each time (a variable may
-    be left without gradient). So each layout is kept, and a packed dict names its own.
+    A step can be traced several times, with different tensors each time (a variable may
+    get no gradient). So all layouts are kept, and a packed dict names its own.
 
     Args:
-        apart: Quantities whose tensors are joined with none of another quantity.
+        apart: Quantities whose tensors are never joined with those of another.
     """
 
     def __init__(self, apart: Collection[str] = ()) -> None:
@@ -64,8 +64,8 @@ class Packer:
             join: Whether to join small tensors.
 
         Returns:
-            A dict of one entry: the layout's name, and a tuple of tensors, the small
-            ones of a kind joined into one.
+            A dict with one entry: the layout's name, and a tuple of tensors, where
+            small ones of a kind are joined into one.
         """
         groups: dict[tuple[Any, ...], list[Place]] = {}
         for place, tensor in tensors.items():
@@ -87,7 +87,7 @@ class Packer:
         return {str(self._layouts.index(layout)): packed}
 
     def of_quantity(self, packed: Packed, quantity: str) -> dict[str, dict[int, Any]]:
-        """The tensors that hold a quantity and no other; on the device.
+        """The tensors that hold only this quantity, on the device.
 
         Args:
             packed: What `pack` returned.
@@ -110,14 +110,14 @@ class Packer:
     def unpack(
         self, packed: Packed, *, without: Collection[str] = ()
     ) -> dict[int, dict[Key, np.ndarray]]:
-        """Brings what `pack` made to the host; where it is there, without a copy.
+        """Brings what `pack` made to the host, without a copy if it is there already.
 
         Args:
             packed: What `pack` returned.
-            without: Quantities, packed apart, that are left where they are.
+            without: Quantities, packed apart, that stay where they are.
 
         Returns:
-            By record, NumPy arrays by key; bfloat16 becomes float32.
+            NumPy arrays by record and key; bfloat16 becomes float32.
         """
         records: dict[int, dict[Key, np.ndarray]] = {}
         for name, tensors in packed.items():

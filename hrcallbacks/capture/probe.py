@@ -1,4 +1,4 @@
-"""What one recorder wants out of a step."""
+"""What one recorder takes out of a step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ class Probe:
     Attributes:
         quantities: What is taken.
         packer: Packs what is taken out of a step, and unpacks it.
-        optimizers: By name, the optimizers that were seen at work, each with the paths
-            of the variables that it updates (None for one that is not recorded).
+        optimizers: By name, the optimizers that were called, each with the paths of
+            the variables that it updates (None for one that is not recorded).
         sparse: Paths of variables whose gradients came sparse.
         failure: What kept a step from being captured, or None.
         compiled: Capturing train functions; see `ArmedStep`.
@@ -45,9 +45,9 @@ class Probe:
         return self._variables is not None
 
     def see_optimizer(self, optimizer: Any, variables: Sequence[Any]) -> str:
-        """Notes that an optimizer updates these variables; gives its name.
+        """Notes that an optimizer updates these variables; returns its name.
 
-        An optimizer's place among those of the model names it: `"0"`, `"1"`, ...
+        Its name is its place among the model's optimizers: `"0"`, `"1"`, ...
         """
         paths = {id(v): path for path, v in (self._variables or {}).items()}
         names = {id(known): name for name, (known, _) in self.optimizers.items()}
@@ -62,7 +62,7 @@ class Probe:
         return self._variables
 
     def sole_tensors(self, packed: Packed) -> dict[str, Any]:
-        """On the device, of each quantity that is one tensor apart, that tensor."""
+        """By name, the tensor of each quantity that is kept apart; on the device."""
         return {
             quantity.name: tensor
             for quantity in self.quantities

@@ -1,4 +1,4 @@
-"""What stands in for attributes of Keras objects while a step is captured."""
+"""What replaces attributes of Keras objects while a step is captured."""
 
 import contextlib
 from collections.abc import Generator, Iterable
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 _MISSING: Any = object()
-StandIn = tuple[Any, str, Any]  # An object, the name of its attribute, and the value.
+StandIn = tuple[Any, str, Any]  # An object, an attribute's name, and its value.
 
 
 @contextlib.contextmanager
@@ -29,15 +29,15 @@ def replaced(stand_ins: Iterable[StandIn]) -> Generator[None, None, None]:
 
 
 def attributes(owner: Any) -> dict[str, Any]:
-    """An object's attributes, to be written to.
+    """An object's attributes, which may be written to.
 
-    Directly: a Keras object's `__setattr__` tracks what it is given.
+    This bypasses `__setattr__`, with which Keras tracks what it is given.
     """
     return owner.__dict__
 
 
 def find_optimizers(model: Any) -> list[Any]:
-    """Every optimizer that the model holds, also in a list or dict, each once."""
+    """Each optimizer that the model holds, directly or in a list or dict."""
     held: list[Any] = []
     for value in vars(model).values():
         if isinstance(value, dict):

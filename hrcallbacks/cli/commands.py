@@ -1,4 +1,4 @@
-"""The shell's commands: `show`, `plot` and `table`.
+"""The shell's commands: `show`, `plot`, `table` and `report`.
 
 Each takes the parsed options, and imports what it needs when it runs. None needs Keras.
 """
@@ -25,13 +25,17 @@ _Format = Literal["csv", "latex", "markdown"]
 _SUFFIXES: dict[str, _Format] = {".csv": "csv", ".tex": "latex", ".md": "markdown"}
 
 
-def _opened(path: str) -> Recording:
+def _found(path: str) -> Recording:
     from hrcallbacks.recording.recording import open_recording
 
     try:
-        recording = open_recording(path)
+        return open_recording(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} {_nearby(path)}") from error
+
+
+def _opened(path: str) -> Recording:
+    recording = _found(path)
     if not len(recording):
         from hrcallbacks.recording.description import in_a_line
 
@@ -155,8 +159,22 @@ def table(options: Namespace) -> None:
         write_table(frame, file, form=form, standalone=options.standalone)
 
 
+def report(options: Namespace) -> None:
+    """Writes recordings as one interactive HTML file."""
+    from hrcallbacks.report.write import report as write
+
+    output = _writable(options.output)
+    paths: list[str] = options.recording
+    names = [Path(path).name.removesuffix(".zarr") for path in paths]
+    if len(set(names)) < len(names):
+        names = paths
+    # One without a record has a page that says so.
+    write({name: _found(p) for name, p in zip(names, paths, strict=True)}, output)
+    say(f"Wrote {output}")
+
+
 def _writable(path: Path) -> Path:
-    """A path, once it can be written to: checked before anything slow is read."""
+    """A path that can be written to: checked before anything slow is read."""
     if path.is_dir():
         raise IsADirectoryError(f"-o {path}: expected a file; this is a folder.")
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""A look at a recording from the shell: `hrcallbacks show | plot | table`.
+"""A look at a recording from the shell: `hrcallbacks show | plot | table | report`.
 
 What can be typed, and how errors are reported. Nothing else is imported for `--help`.
 """
@@ -21,6 +21,7 @@ examples:
   hrcallbacks show run.zarr
   hrcallbacks plot run.zarr --what gradient_flow -o flow.png
   hrcallbacks table run.zarr --names symbol --format latex -o table.tex
+  hrcallbacks report run.zarr -o run.html
   hrcallbacks COMMAND --help
 
 A recording is written by GradientRecorder(store="run.zarr") while fit runs, or by
@@ -50,6 +51,14 @@ examples:
 
 A CSV has every digit; LaTeX and Markdown have six decimals, and with --names symbol
 the columns of the published tables: epoch, metrics, loss, w^1_1, g^1_1, ...
+"""
+_REPORT = """\
+examples:
+  hrcallbacks report run.zarr
+  hrcallbacks report run.zarr -o run.html
+  hrcallbacks report low.zarr high.zarr -o both.html    compares them
+
+The file is opened in a browser. It needs no server and loads nothing.
 """
 
 
@@ -128,7 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(parts)
     _add_plot(parts)
     _add_table(parts)
+    _add_report(parts)
     return parser
+
+
+# How many recordings a command takes, if it is not one.
+_NUMBERS = {"plot": "?", "report": "+"}
 
 
 def _add(
@@ -144,7 +158,7 @@ def _add(
     part.add_argument(
         "recording",
         metavar="RECORDING",
-        nargs="?" if run is commands.plot else None,
+        nargs=_NUMBERS.get(run.__name__),
         help="a store, such as run.zarr",
     )
     part.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
@@ -238,4 +252,18 @@ def _add_table(parts: _Parts) -> None:
         metavar="FILE",
         type=Path,
         help="where to write it (default: standard output)",
+    )
+
+
+def _add_report(parts: _Parts) -> None:
+    report = _add(
+        parts, commands.report, "an interactive page of one or several", _REPORT
+    )
+    report.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        default=Path("report.html"),
+        help="the HTML file (default: report.html)",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
 
@@ -81,8 +82,11 @@ class LossRises(Rule):
     ) -> Iterator[Finding]:
         short = noisy and len(numbers) < 3 * self.window
         width = max(self.window, len(numbers) // 10) if noisy and not short else 1
-        windows = np.lib.stride_tricks.sliding_window_view(losses[numbers], width)
-        below, smooth, above = np.quantile(windows, [0.1, 0.5, 0.9], axis=1)
+        # NumPy would copy all windows: of 100,000 records gigabytes.
+        windows = pd.Series(losses[numbers]).rolling(width)
+        below, smooth, above = (
+            windows.quantile(share).to_numpy()[width - 1 :] for share in (0.1, 0.5, 0.9)
+        )
         begin = numbers[0]
         numbers = numbers[width - 1 :]
         rest = losses[numbers] - smooth

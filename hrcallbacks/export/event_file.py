@@ -16,7 +16,7 @@ from hrcallbacks.optional import optional
 
 
 class TensorBoard(NamedTuple):
-    """What of TensorBoard writes; `Any`, because it has no annotations.
+    """The parts of TensorBoard that write; `Any`, because it has no annotations.
 
     Attributes:
         events: Module of the protocol of events.
@@ -36,7 +36,7 @@ class TensorBoard(NamedTuple):
 
 
 def import_tensorboard() -> TensorBoard:
-    """What of TensorBoard writes.
+    """The parts of TensorBoard that write.
 
     Raises:
         ImportError: If it is not installed.

@@ -51,7 +51,7 @@ def frame_of(
 
 
 def raw_paths(recording: Recording, variables: str | Sequence[str] | None) -> list[str]:
-    """Those of the chosen paths of which every element was recorded.
+    """The chosen paths of which every element was recorded.
 
     Args:
         recording: A recording.
@@ -62,7 +62,7 @@ def raw_paths(recording: Recording, variables: str | Sequence[str] | None) -> li
     """
     if not len(recording):
         raise ValueError(
-            "The recording is empty: no step that it was to record was trained. "
+            "The recording is empty: none of the selected steps was run. "
             "Pass the recorder to fit, model.fit(..., callbacks=[recorder]), and "
             "look at its record_freq."
         )

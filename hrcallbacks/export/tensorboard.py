@@ -77,7 +77,7 @@ def to_tensorboard(recording: Recording, logdir: str | os.PathLike[str]) -> None
     folder = checked_logdir(logdir)
     if not len(recording):
         raise ValueError(
-            "The recording is empty: no step that it was to record was trained. There "
+            "The recording is empty: none of the selected steps was run. There "
             "is nothing to show."
         )
     reductions = recording.attributes["reductions"]

@@ -44,7 +44,7 @@ class Writable(Protocol):
 
 
 def page_layout(frame: pd.DataFrame) -> pd.DataFrame:
-    """Those columns of a wide table with symbols that the published tables have too.
+    """The columns of a wide table with symbols that the published tables have too.
 
     Args:
         frame: The result of `Recording.to_frame(names="symbol")`.
@@ -209,7 +209,7 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    """Text in which nothing is taken for emphasis, a link, a tag, code or a formula."""
+    """Text with all Markdown escaped: emphasis, links, tags, code and formulas."""
     return _MARKS.sub(r"\\\g<0>", text)
 
 

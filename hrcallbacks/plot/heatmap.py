@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hrcallbacks.plot import source, style
+from hrcallbacks.plot import source, style, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -254,7 +254,7 @@ def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
     gaps = np.unique(np.diff(x))
     if len(gaps) <= 1 and (len(x) == 1 or gaps[0] > 0):
         half = (gaps[0] if len(gaps) else 1) / 2
-        style.time_ticks(ax, x)
+        ticks.time_ticks(ax, x)
         width = 2 * half * (columns * -(-len(x) // columns))
         return _Extent(x[0] - half, x[0] - half + width, label)
     # Unevenly spaced: a column a record, labelled with the times.
@@ -326,7 +326,7 @@ def _name_rows(
     """Names each element if there is room, or else each variable."""
     short = source.short_names(boxes)
     rows = sum(np.prod(found[path].array.shape[1:], dtype=int) for path in boxes)
-    ticks: list[float] = []
+    places: list[float] = []
     labels: list[str] = []
     for path, box in boxes.items():
         names = [short[path]]
@@ -334,9 +334,9 @@ def _name_rows(
             indices = found[path].indices
             names = source.element_labels(recording, path, quantity, indices)
         step = (box.top - box.bottom) / len(names)
-        ticks += [box.top - (n + 0.5) * step for n in range(len(names))]
+        places += [box.top - (n + 0.5) * step for n in range(len(names))]
         labels += names
-    ax.set_yticks(ticks, labels)
+    ax.set_yticks(places, labels)
     ax.tick_params(axis="y", length=0)
 
 
@@ -354,10 +354,10 @@ def _colorbar(
     bar = ax.figure.colorbar(ax.images[0], ax=ax, pad=0.02, extend=extend)
     bar.set_label(label)
     if decades is None:
-        style.plain_ticks(bar.ax.yaxis)
+        ticks.plain_ticks(bar.ax.yaxis)
     else:
         powers = _powers(limit, decades)
-        texts = [style.short_power(power) for power in powers]
+        texts = [ticks.short_power(power) for power in powers]
         minus = [f"\N{MINUS SIGN}{text}" for text in texts[::-1]]
         bar.set_ticks([*(-powers[::-1]), 0, *powers], labels=[*minus, "0", *texts])
         bar.ax.minorticks_off()

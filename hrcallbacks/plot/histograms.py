@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.checks import positive_integer
-from hrcallbacks.plot import source, style
+from hrcallbacks.plot import source, style, ticks
 from hrcallbacks.plot.style import Panels
 from hrcallbacks.reductions.histogram import Histogram
 from hrcallbacks.selection.variables import choose_paths
@@ -241,10 +241,10 @@ def _draw(ax: Axes, ridges: Ridges, times: np.ndarray, *, most: int) -> None:
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.2, count - 1 + _RISE + 0.1)
     if ridges.is_magnitude:
-        style.log_ticks(ax.xaxis, most=most)
+        ticks.log_ticks(ax.xaxis, most=most)
     else:
         ax.locator_params(axis="x", nbins=most)
-        style.plain_ticks(ax.xaxis)
+        ticks.plain_ticks(ax.xaxis)
 
 
 def _said_of_others(others: Mapping[str, np.ndarray], number: int) -> str:

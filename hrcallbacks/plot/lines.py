@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.checks import positive_integer
-from hrcallbacks.plot import style
+from hrcallbacks.plot import style, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,11 +90,11 @@ def draw(
     # Records without a number have their place too.
     ax.update_datalim(np.column_stack([times, times]), updatey=False)
     ax.autoscale_view()
-    style.time_ticks(ax, times)
+    ticks.time_ticks(ax, times)
     if log:
-        style.log_ticks(ax.yaxis)
+        ticks.log_ticks(ax.yaxis)
     else:
-        style.plain_ticks(ax.yaxis)
+        ticks.plain_ticks(ax.yaxis)
     if not any(np.isfinite(y).any() for y in finite):
         count = sum(len(y) for y in finite)
         style.note(ax, f"NaN or infinite: all of {count:,} numbers")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from hrcallbacks.plot import source, style
+from hrcallbacks.plot import source, style, ticks
 from hrcallbacks.plot.style import Panels
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _draw_column(
     entries: list[Artist] = []
     broken = False
     for quantity, ax in column.items():
-        style.time_ticks(ax, x, most=most)
+        ticks.time_ticks(ax, x, most=most)
         style.finish(ax)
         if path not in rows[quantity]:
             style.note(ax, f"{quantity} not recorded")
@@ -134,7 +134,7 @@ def _draw_column(
             drawn = _bands(ax, x, finite)
         entries = entries or drawn
         _zero_line(ax)
-        style.plain_ticks(ax.yaxis)
+        ticks.plain_ticks(ax.yaxis)
         absent = source.absent(recording, quantity, path)
         bad = ~np.isfinite(values).all(axis=1) & ~absent
         style.mark_edge(ax, x, bad, edge="top", marker="x", color=style.ink())

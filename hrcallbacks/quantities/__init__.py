@@ -1,1 +1,1 @@
-"""What is recorded of a step."""
+"""What is recorded in a step."""

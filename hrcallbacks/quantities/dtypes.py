@@ -1,4 +1,4 @@
-"""In which dtypes numbers are recorded."""
+"""The dtypes in which numbers are recorded."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import keras
 
 
 def host_dtype(variable: Any) -> str:
-    """The dtype of a variable's values in NumPy.
+    """The NumPy dtype of a variable's values.
 
-    NumPy has no bfloat16; float32 holds each of its values.
+    NumPy has no bfloat16, so float32 stands in: it holds each of its values.
     """
     dtype = keras.backend.standardize_dtype(variable.dtype)
     return "float32" if dtype == "bfloat16" else dtype

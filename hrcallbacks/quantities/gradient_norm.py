@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class GradientNorm(Quantity):
-    """The norm of all gradients of a step together, and of each variable's.
+    """The norm of all gradients of a step together, and that of each variable's.
 
-    It is one tensor: a vector of the norm of all, then those of the variables in their
-    order, NaN where one got none. It is in no record. Where a step updates a variable
-    several times, its latest gradient counts.
+    It is one vector: the norm of all, then those of the variables in order, NaN for one
+    without a gradient. It is not part of any record. If a step updates a variable
+    several times, the latest gradient counts.
 
     Attributes:
-        by_variable: Whether it takes those of the variables too.
-        paths: Of these variables; known once a step was traced.
+        by_variable: Whether it takes the norm of each variable's gradient too.
+        paths: Paths of these variables; known once a step is traced.
 
     Args:
         by_variable: See the attribute.
@@ -43,7 +43,7 @@ class _Observer(Observer):
     def __init__(self, norm: GradientNorm, scene: Scene) -> None:
         super().__init__(scene)
         self._norm = norm
-        self._squares: dict[str, Any] = {}  # By path, of its latest gradient.
+        self._squares: dict[str, Any] = {}  # By path, that of the latest gradient.
 
     def before(self, call: "Call") -> None:
         scene = self.scene

@@ -1,4 +1,4 @@
-"""The gradients that are handed to the optimizers."""
+"""The gradients that are passed to the optimizers."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Gradients(Quantity):
-    """Gradients, and whether there was one.
+    """Gradients, and whether each variable got one.
 
     Args:
-        what: As `GradientRecorder(gradients=)`.
-        mean: Whether a record has the mean gradient of an epoch's steps. Then steps
-            give whole gradients, and the reductions are made of the mean.
+        what: See `GradientRecorder(gradients=)`.
+        mean: Whether a record has the mean gradient of an epoch's steps. If so, steps
+            give whole gradients, and the mean is reduced.
     """
 
     name: ClassVar[str] = "gradients"
@@ -44,16 +44,16 @@ class Gradients(Quantity):
 
     def _dtype(self, variable: Any) -> str:
         dtype = host_dtype(variable)
-        # A sum of many steps leaves the range of float16.
+        # A sum over many steps overflows float16.
         return "float32" if self._mean and dtype == "float16" else dtype
 
     def in_step(self, path: str) -> tuple[Reduction, ...]:
-        """What a step makes of a variable's gradient."""
+        """The reductions that a step makes of a variable's gradient."""
         recorded = self._recorded[path]
         return (WHOLE,) if self._mean and recorded else recorded
 
     def of_mean(self, path: str, mean: np.ndarray) -> dict[Key, np.ndarray]:
-        """What a record has of an epoch's mean gradient."""
+        """What a record holds of an epoch's mean gradient."""
         mean = mean.astype(self._dtypes[path])
         return {
             Key(self.name, reduction.name, path): reduction.on_host(mean)

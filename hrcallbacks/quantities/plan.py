@@ -1,4 +1,4 @@
-"""What a recording holds: which quantities of which variables; what describes it."""
+"""What a recording holds: quantities, variables, and what describes them."""
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class Plan:
         specs: What a record holds of the model; nothing until `select`.
 
     Args:
-        variables: Which variables: as `GradientRecorder(variables=)`.
+        variables: Which variables: see `GradientRecorder(variables=)`.
         gradients: The gradients.
         weights: The weights.
     """
@@ -47,7 +47,7 @@ class Plan:
         self.weights = weights
         self.specs: Mapping[Key, Spec] = {}
         self._variables = variables
-        self._trainable: Sequence[Any] = ()  # The model's, of which was selected.
+        self._trainable: Sequence[Any] = ()  # All trainable variables of the model.
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -61,13 +61,13 @@ class Plan:
 
     @property
     def reductions(self) -> dict[str, Mapping[str, Mapping[str, Any]]]:
-        """What a reader has to know of the reductions, by quantity and name."""
+        """What a reader needs to know about the reductions, by quantity and name."""
         described = {q.name: q.describe() for q in self.quantities}
         always = (self.gradients.name, self.weights.name)
         return {n: about for n, about in described.items() if about or n in always}
 
     def select(self, trainable: Sequence[Any]) -> Mapping[str, Any]:
-        """Selects what is to be recorded of a model.
+        """Selects what to record of a model.
 
         Args:
             trainable: The model's trainable variables.
@@ -91,17 +91,17 @@ class Plan:
         """Path and shape of each trainable variable of the model.
 
         Args:
-            earlier: Shapes by path of those in an earlier fit, which are kept.
+            earlier: Shapes by path from an earlier fit, which are kept.
         """
         paths = unique_paths(self._trainable)
         pairs = zip(paths, self._trainable, strict=True)
         now = {path: tuple(variable.shape) for path, variable in pairs}
-        # In the order of the fit that has more.
+        # In the order of the fit with more variables.
         first, second = sorted((earlier, now), key=len, reverse=True)
         return [*{**first, **second}.items()]
 
     def describe(self) -> dict[str, Any]:
-        """What holds for the whole recording, for `Recording.attributes`."""
+        """What describes the whole recording, for `Recording.attributes`."""
         return {
             "reductions": self.reductions,
             "weights_at": self.weights.at,

@@ -1,4 +1,4 @@
-"""What a quantity is: something that is recorded of training steps."""
+"""What a quantity is: something recorded in training steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 class Scene(Protocol):
     """A step, as an observer sees it.
 
-    A step makes one record, and several where it updates a variable several times.
+    A step makes one record, or several if it updates a variable several times.
 
     Attributes:
         ops: The array functions to use.
         variables: The variables that are recorded, by path.
-        record: Number of the record that the step makes now, from 0.
+        record: Number of the step's current record, from 0.
         updated: By record, the paths of the variables that it has updated so far.
-        places: Of the present call of an optimizer: by path of a variable that it
-            updates and that is recorded, its place among the call's.
-        optimizer: Name of the optimizer of the present call, `"0"` for the first.
+        places: By path, the places of the recorded variables among those that the
+            current call of an optimizer updates.
+        optimizer: Name of the optimizer of the current call, `"0"` for the first.
     """
 
     @property
@@ -60,22 +60,22 @@ class Scene(Protocol):
         ...
 
     def gradient(self, call: "Call", path: str) -> Any:
-        """The gradient that a call is given, dense and unscaled; None if there is none.
+        """The gradient passed to a call, dense and unscaled; None if there is none.
 
-        A variable without gradient is left out: None cannot leave a graph.
+        A variable without a gradient is left out: None cannot leave a graph.
         """
         ...
 
     def put_aside(self, tensor: Any) -> Any:
-        """The tensor, so that it does not change any more."""
+        """The tensor, safe from later changes."""
         ...
 
     def kept(self, scalar: Any) -> Any:
-        """The scalar, so that it does not change any more."""
+        """The scalar, safe from later changes."""
         ...
 
     def wide(self, tensor: Any) -> Any:
-        """The tensor in float32, if squares would leave its range."""
+        """The tensor, in float32 if its squares could overflow."""
         ...
 
     def put(self, key: Key, tensor: Any, *, record: int | None = None) -> None:
@@ -84,7 +84,7 @@ class Scene(Protocol):
         Args:
             key: What it is.
             tensor: A tensor of static shape.
-            record: The number of the record; None for the present one.
+            record: The number of the record; None for the current one.
         """
         ...
 
@@ -96,16 +96,16 @@ class Scene(Protocol):
         *tensors: Any,
         record: int | None = None,
     ) -> None:
-        """Takes what reductions make of a tensor, or of two."""
+        """Takes the reductions of a tensor, or of two."""
         ...
 
 
 class Observer:
     """What takes one quantity out of one step. By default it takes nothing.
 
-    Its methods are called where the step is traced, or runs, in this order: `loss`
-    where the step names one, `before` and `after` for each call of an optimizer, `end`
-    once. What one of them raises stops the recording, and not the training.
+    Its methods are called while the step is traced, or runs eagerly, in this order:
+    `loss` if the step has one, `before` and `after` for each call of an optimizer,
+    `end` once. An exception in one of them stops the recording, not the training.
 
     Args:
         scene: The step.
@@ -127,15 +127,15 @@ class Observer:
         """The step is over.
 
         Args:
-            value: Called with a variable, gives its value.
-            knows: Called with a variable, says whether `value` can be asked for it.
+            value: Called with a variable, returns its value.
+            knows: Called with a variable, says whether `value` can return its value.
         """
 
 
 class Quantity(ABC):
-    """Something that is recorded of training steps, such as the gradients.
+    """Something recorded in training steps, such as the gradients.
 
-    A subclass says what it makes of a model's variables, and has an `Observer` that
+    A subclass says what it records of a model's variables, and has an `Observer` that
     takes it out of a step.
 
     Attributes:
@@ -152,22 +152,22 @@ class Quantity(ABC):
         """What takes it out of a step."""
 
     def choose(self, variables: Mapping[str, Any]) -> Mapping[Key, Spec]:
-        """Fixes what is taken of a model.
+        """Decides what is recorded of a model.
 
         Args:
             variables: The variables to record, by path.
 
         Returns:
-            What a record holds of it; nothing if it is not for the record.
+            What a record holds of it; empty if it is not part of the record.
 
         Raises:
-            ValueError: If it cannot be taken of these.
+            ValueError: If it cannot be recorded of these variables.
         """
         return {}
 
     def complete(self, values: "dict[Key, np.ndarray]") -> None:
-        """Adds to a record, on the host, what follows from what was taken."""
+        """Adds to a record, on the host, what follows from the values taken."""
 
     def describe(self) -> Mapping[str, Mapping[str, Any]]:
-        """By name, what a reader has to know of its reductions, for JSON."""
+        """By name, what a reader needs to know about its reductions, for JSON."""
         return {}

@@ -1,4 +1,4 @@
-"""The numbers that each record has: the loss, and the optimizers' learning rates."""
+"""The numbers in every record: the loss, and the optimizers' learning rates."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar

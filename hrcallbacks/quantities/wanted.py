@@ -24,8 +24,8 @@ class Wanted:
             a path deciding.
 
     Raises:
-        TypeError: If it is of no such kind.
-        ValueError: If there is no reduction of such a name, or two of the same name.
+        TypeError: If `what` has the wrong type.
+        ValueError: If a name is unknown, or two reductions have the same name.
     """
 
     def __init__(self, quantity: str, what: Reductions) -> None:
@@ -47,11 +47,11 @@ class Wanted:
 
     @property
     def is_raw(self) -> bool:
-        """Whether all of every variable is recorded."""
+        """Whether every element of every variable is recorded."""
         return all(WHOLE in chosen for chosen in self._rules.values())
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """By name, what a reader has to know of the reductions."""
+        """By name, what a reader needs to know about the reductions."""
         return {name: r.describe() for name, r in self.reductions.items()}
 
     def of(self, paths: Iterable[str]) -> dict[str, tuple[Reduction, ...]]:
@@ -64,8 +64,7 @@ class Wanted:
             Dict from path to a tuple of reductions.
 
         Raises:
-            ValueError: If a glob matches none of the paths, or none that an earlier
-                glob has left.
+            ValueError: If a glob matches no path, or none that earlier globs left.
         """
         chosen: dict[str, str | None] = {}
         for path in paths:
@@ -80,7 +79,7 @@ class Wanted:
         return ValueError(
             f"{self._quantity}= has the glob {glob!r}, which "
             + (
-                f"matches {taken[:5]}, but an earlier glob has taken those. Put it "
+                f"matches {taken[:5]}, but an earlier glob already took those. Put it "
                 "first."
                 if taken
                 else f"matches none of the recorded variables: {paths[:20]}."
@@ -98,7 +97,7 @@ class Wanted:
         Args:
             chosen: What `of` returned.
             variables: The variables, by path.
-            dtypes: Dtypes in which they are recorded, by path.
+            dtypes: The dtypes in which they are recorded, by path.
 
         Raises:
             ValueError: If a reduction fails.
@@ -143,8 +142,8 @@ class Wanted:
         if inspect.isclass(found):
             name = found.__name__
             raise TypeError(
-                f"Received the class {name} in {self._quantity}=. Make one of it, such "
-                f"as hr.{name}(...)."
+                f"Received the class {name} in {self._quantity}=. Pass an instance: "
+                f"hr.{name}(...)."
             )
         if isinstance(found, Callable) and not isinstance(found, Reduction):
             found = self._own(found)
@@ -158,7 +157,7 @@ class Wanted:
             )
         if found.of_update and self._quantity != "weights":
             raise ValueError(
-                f"{found.name!r} tells of the weights: use weights={found.name!r}."
+                f"{found.name!r} describes the weights: use weights={found.name!r}."
             )
         return found
 

@@ -1,4 +1,4 @@
-"""The weights, before or after the update that a record's gradient makes."""
+"""The weights, before or after the update made with a record's gradient."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Weights(Quantity):
-    """Weights, also of variables that the step does not update.
+    """Weights, including variables that the step does not update.
 
-    Apart from gradients: joined, XLA computes a part of the update once more inside
-    the join, and rounds elsewhere than without it.
+    They are kept apart from gradients: if joined, XLA recomputes part of the update
+    inside the join, and rounds in other places.
 
     Args:
-        what: As `GradientRecorder(weights=)`.
+        what: See `GradientRecorder(weights=)`.
         at: `"before"` or `"after"` the update.
     """
 
@@ -46,7 +46,7 @@ class Weights(Quantity):
         return self._values[path]
 
     def of_update(self, path: str) -> list[Reduction]:
-        """The reductions of its value and of that before."""
+        """The reductions of a variable's values before and after the update."""
         return self._updates[path]
 
     def observer(self, scene: Scene) -> Observer:
@@ -62,7 +62,7 @@ class _Observer(Observer):
     def __init__(self, weights: Weights, scene: Scene) -> None:
         super().__init__(scene)
         self._weights = weights
-        self._old: dict[str, Any] = {}  # From before the present call.
+        self._old: dict[str, Any] = {}  # From before the current call.
         self._taken: set[tuple[int, str]] = set()
 
     def before(self, call: "Call") -> None:
@@ -83,7 +83,7 @@ class _Observer(Observer):
         self._old = {}
 
     def _take_known(self, call: "Call") -> None:
-        """The weights as they are now, also those that this record has not updated."""
+        """Takes the current weights, including those not updated in this record."""
         updated = self.scene.updated[self.scene.record]
         for path, variable in self.scene.variables.items():
             other = path not in updated and call.knows(variable)
@@ -98,7 +98,7 @@ class _Observer(Observer):
             self.scene.reduce(Weights.name, reductions, path, tensor, record=record)
 
     def end(self, value: Callable[[Any], Any], knows: Callable[[Any], bool]) -> None:
-        """With the weights that no optimizer was to update."""
+        """Takes the weights that no optimizer updated."""
         for record, updated in enumerate(self.scene.updated):
             for path, variable in self.scene.variables.items():
                 seen = path in updated or (record, path) in self._taken

@@ -1,1 +1,1 @@
-"""Recordings, and what is made of their numbers."""
+"""Recordings, and what is computed from them."""

@@ -5,16 +5,16 @@ from typing import Any
 
 
 class Arrays(Mapping[str, Any]):
-    """Arrays by path, each made when first asked for.
+    """Arrays by path, each made on first use.
 
-    The end of a path will do where it fits one alone: `"hidden/kernel"` for
+    The end of a path is enough if it is unique: `"hidden/kernel"` for
     `"sequential_3/hidden/kernel"`.
 
     Args:
-        make: Called with a path, gives its array, of shape `(records, *shape)`.
-        paths: The paths there are.
+        make: Called with a path, returns its array, of shape `(records, *shape)`.
+        paths: The recorded paths.
         quantity: What the arrays hold, for messages.
-        others: What there is in place of it, for messages, if there are no paths.
+        others: What was recorded instead, for messages, if there are no paths.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Arrays(Mapping[str, Any]):
         return True
 
     def __repr__(self) -> str:
-        """Names the paths."""
+        """Lists the paths."""
         return f"<{self._quantity} of {self._paths}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -84,11 +84,11 @@ def _loaded(arrays: Mapping[str, Any], quantity: str) -> Arrays:
 
 
 def none_of(quantity: str, others: str) -> Arrays:
-    """The arrays of what was not recorded: none, and an error that says what was.
+    """An empty mapping for what was not recorded; its error says what was.
 
     Args:
         quantity: What was asked for.
-        others: What there is in place of it.
+        others: What was recorded instead.
     """
     return Arrays({}.__getitem__, [], quantity, others)
 

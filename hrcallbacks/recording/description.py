@@ -1,4 +1,4 @@
-"""What a recording says of itself."""
+"""A recording described in words."""
 
 import html
 import math
@@ -39,7 +39,7 @@ def as_html(recording: "Recording") -> str:
 def _head_html(recording: "Recording") -> str:
     head = recording.index.head().rename(columns=lambda name: visible(str(name)))
     most = pd.get_option("display.max_columns")
-    # What `_repr_html_` makes, where pandas is not told to make none.
+    # As `_repr_html_`, which pandas options can turn off.
     return head.to_html(max_cols=most, notebook=True, escape=True)
 
 
@@ -56,7 +56,7 @@ def _recorded(recording: "Recording", quantity: str) -> str:
 
 
 def in_a_line(recording: "Recording") -> str:
-    """What was recorded, and whether all of it, in a line."""
+    """What was recorded, and whether it is complete, in one line."""
     if not len(recording):
         complete = recording.attributes.get("complete", True)
         return visible("empty" if complete else f"empty; {completeness(recording)}")
@@ -74,14 +74,14 @@ def in_a_line(recording: "Recording") -> str:
 
 
 def completeness(recording: "Recording") -> str:
-    """Whether each fit came to its end, and what is lacking if not."""
+    """Whether each fit finished, and what is missing if not."""
     if recording.attributes["complete"]:
         return "complete"
     fault, fits = recording.attributes.get("fault"), recording.fits
     if fault is None:
         number = next(n for n, fit in enumerate(fits, 1) if not fit.ended)
         which = f" {number} of {len(fits)}" if len(fits) > 1 else ""
-        fault = f"fit{which} has not come to its end"
+        fault = f"fit{which} has not finished"
     return f"INCOMPLETE: {fault}"
 
 

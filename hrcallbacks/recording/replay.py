@@ -1,4 +1,4 @@
-"""Proof: the recorded gradients, given to the same optimizer, give the weights."""
+"""Proof: the same optimizer, given the recorded gradients, makes the weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Replay:
     Attributes:
         max_error: Largest absolute difference of a weight, over all variables and
             records; NaN counts as equal to NaN.
-        errors: DataFrame, one row a record (index: the step) and one column a path:
+        errors: DataFrame, one row per record (index: the step) and one column per path:
             the largest absolute difference in that variable.
     """
 
@@ -41,7 +41,7 @@ class Replay:
         text = (
             f"<Replay of {len(self.errors):,} records: max_error={self.max_error:.2g}"
         )
-        if not self.max_error:  # So there is no place to name.
+        if not self.max_error:  # Nowhere to point to.
             return f"{text}>"
         path = self.errors.max().idxmax()
         step = self.errors[path].idxmax()
@@ -54,18 +54,18 @@ def replay(
     """Runs the optimizer of a recording over its gradients again.
 
     Starting from the weights before the first record, each record's gradients are
-    applied by an optimizer made with `from_config` of the one that trained, with
-    accumulation, clipping, weight decay, moving averages, constraints, schedules and
-    all. Learning rates that a callback changed are followed.
+    applied by an optimizer made from the config of the one that trained, including
+    accumulation, clipping, weight decay, moving averages, constraints and schedules.
+    Learning rates that a callback changed are followed.
 
     Your own classes (optimizers, schedules, constraints) are found if they are loaded,
-    by the module and the name that they had in training, registered with Keras or not.
-    Nothing is imported, and no function called, because a recording names it.
+    by the module and name that they had in training, registered with Keras or not.
+    Nothing is imported, and no function is called, because a recording names it.
 
     A sparse gradient (an `Embedding` on TensorFlow) is recorded as the sum over its
     repeated rows. Keras' adaptive optimizers square those rows before they sum them, so
     there a replay differs from training by more than float noise; a warning says so.
-    Nor does a config hold what `optimizer.exclude_from_weight_decay` was given.
+    A replay also misses `optimizer.exclude_from_weight_decay`, which no config holds.
 
     Args:
         recording: A recording of every step (`record_freq=1`), with gradients and
@@ -74,13 +74,13 @@ def replay(
             `{"Lion2": Lion2}`.
 
     Returns:
-        The difference. Its `max_error` is float noise if what was recorded is what
+        The difference. Its `max_error` is only float noise if what was recorded is what
         trained the model.
 
     Raises:
         TypeError: If `custom_objects` is not a dict.
-        ValueError: If the recording does not hold what a replay needs, or a class or
-            function of your own is not found; the message says what is missing.
+        ValueError: If the recording lacks what a replay needs, or if one of your
+            classes or functions is not found; the message says what is missing.
     """
     errors: list[dict[str, float]] = []
     with progress(of="Replaying", unit="record", total=len(recording)) as bar:
@@ -104,8 +104,8 @@ def _warn_of_sparse(part: _Part) -> None:
         warnings.warn(
             f"The gradients of {part.fit.sparse} were sparse, and are recorded as "
             "the sums over repeated rows. Keras' adaptive optimizers square the rows "
-            "before they sum them: where a batch repeats a row, this replay lies off "
-            "by that, though what was recorded is right.",
+            "before they sum them. So where a batch repeats a row, this replay differs "
+            "from training, though the recording is right.",
             UserWarning,
             stacklevel=4,
         )
@@ -132,8 +132,8 @@ def _check(recording: Recording, fit: Fit) -> None:
         raise ValueError("A replay needs both gradients and weights to be recorded.")
     if fit.weights is None:
         raise ValueError(
-            "The weights before the first step are not known, for model.built was "
-            "False before it. Build the model before fit: model.build(input_shape)."
+            "The weights before the first step are unknown, because model.built was "
+            "False. Build the model before fit: model.build(input_shape)."
         )
     for path, variable in fit.variables.items():
         constraint = variable.constraint
@@ -196,8 +196,8 @@ def _warn_of_others(recording: Recording, part: _Part) -> None:
     ]
     if others:
         warnings.warn(
-            f"{others} changed, but no optimizer was seen to update them: the "
-            "difference that the replay finds there is theirs.",
+            f"{others} changed, but no optimizer was seen to update them, so the "
+            "replay differs there.",
             UserWarning,
             stacklevel=5,
         )
@@ -213,7 +213,7 @@ def _variable(
 
     *scopes, name = path.split("#")[0].split("/")
     with contextlib.ExitStack() as stack:
-        for scope in scopes:  # So that the optimizer sees the path that it saw.
+        for scope in scopes:  # So that the optimizer sees the same path.
             stack.enter_context(keras.name_scope(scope))
         variable = keras.Variable(value, dtype=start.dtype, name=name)
     if start.constraint is not None:
@@ -248,8 +248,8 @@ def _optimizer(
 def _build_in_graph(optimizer: Any, variables: Sequence[Any]) -> None:
     """Builds an optimizer as TensorFlow does in the first compiled step.
 
-    What `build` assigns there is lost: `ScheduleFreeAdamW` starts from zeros that it
-    would, if built eagerly, replace by the weights.
+    What `build` assigns there is lost: `ScheduleFreeAdamW` starts from zeros, which an
+    eager build would replace with the weights.
     """
     import keras
 
@@ -277,7 +277,7 @@ def _apply(
         for path in spec.paths
         if path is not None and recording.has_gradient[path].iloc[record]
     ]
-    if not pairs:  # It was not called in this step.
+    if not pairs:  # The optimizer was not called in this step.
         return
     # A LossScaleOptimizer skips such a step.
     if spec.skips_nonfinite and not all(np.isfinite(g).all() for g, _ in pairs):

@@ -1,25 +1,25 @@
 """Keras objects made from the configs of a recording, without running anything else.
 
 A store may come from anywhere. So only classes that are already loaded are used, and
-only those of the kinds that an optimizer or a constraint consists of. No module is
-imported, no function called and no lambda loaded because a config names it.
+only of the kinds that make up an optimizer or a constraint. No module is imported, no
+function called and no lambda loaded because a config names it.
 """
 
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-# Keras' names of plain data.
+# Keras' names for plain data.
 _PLAIN = ("__numpy__", "__tensor__", "__bytes__", "__slice__", "__ellipsis__")
 
 
 def revive(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) -> Any:
-    """The object that `keras.saving.serialize_keras_object` made a config of.
+    """The object from which `keras.saving.serialize_keras_object` made a config.
 
     Args:
-        config: The config. It is not changed, though Keras' `from_config` may change
-            what it is given.
-        custom_objects: Classes and functions by name, for what is not found.
+        config: The config. It is copied, since Keras' `from_config` may change its
+            argument.
+        custom_objects: Classes and functions by name, for those that are not found.
 
     Returns:
         An optimizer or a constraint.
@@ -45,7 +45,7 @@ def revive(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None) 
     except Exception as error:  # Whatever a user's from_config raises.
         raise ValueError(
             f"The class {config['class_name']!r} cannot be made again from its "
-            "config. Its from_config, or __init__, has to take what its get_config "
+            "config. Its from_config or __init__ must accept what its get_config "
             "returns."
         ) from error
 
@@ -59,7 +59,7 @@ def _checked(config: Any, custom: Mapping[str, Any], found: dict[str, Any]) -> A
     copy = {key: _checked(value, custom, found) for key, value in config.items()}
     if not {"class_name", "config"} <= set(config) or config["class_name"] in _PLAIN:
         return copy
-    # Under a unique name: two modules may have classes of the same name.
+    # A unique name: two modules may have classes with the same name.
     name = f"recorded>{config.get('module')}.{config['class_name']}.{len(found)}"
     found[name] = _named(config, custom)
     if config["class_name"] == "function":  # Keras looks these up by their config.
@@ -74,8 +74,8 @@ def _named(config: dict[str, Any], custom: Mapping[str, Any]) -> Any:
 
     if config["class_name"] == "__lambda__":
         raise ValueError(
-            "The recording holds the code of a lambda, which a replay does not run. "
-            "Train with a named function or a class in its place."
+            "The recording contains a lambda, whose code a replay does not run. "
+            "Train with a named function or a class instead."
         )
     is_function = config["class_name"] == "function"
     name = config["config"] if is_function else config["class_name"]
@@ -92,9 +92,9 @@ def _named(config: dict[str, Any], custom: Mapping[str, Any]) -> Any:
 
 def _missing(kind: str, name: Any, config: dict[str, Any]) -> str:
     why = (
-        "a replay calls no function because a recording names it"
+        "a replay calls no function just because a recording names it"
         if kind == "function"
-        else "no optimizer, schedule or constraint of that name is loaded"
+        else "no optimizer, schedule or constraint with that name is loaded"
     )
     return (
         f"The recording names the {kind} {name!r} of the module "
@@ -105,9 +105,9 @@ def _missing(kind: str, name: Any, config: dict[str, Any]) -> str:
 
 
 def _loaded_class(module: Any, name: Any) -> type | None:
-    """The class of that name, if an optimizer or a part of one has such a class."""
+    """The loaded class with that name, if it is an optimizer or a part of one."""
     classes = _classes()
-    # On PyTorch each of Keras' optimizers has a class of the backend.
+    # On PyTorch, Keras' optimizers have backend classes.
     of_backend = str(module).startswith("keras.src.backend.")
     public = _public(f"{'keras.optimizers' if of_backend else module}.{name}")
     if any(cls is public for cls in classes):
@@ -117,7 +117,7 @@ def _loaded_class(module: Any, name: Any) -> type | None:
 
 
 def _public(name: str) -> Any:
-    """What Keras has under a public name, such as `keras.optimizers.Adam`."""
+    """The object with a public name in Keras, such as `keras.optimizers.Adam`."""
     import keras
 
     package, *parts = name.split(".")
@@ -128,7 +128,7 @@ def _public(name: str) -> Any:
 
 
 def _classes() -> list[type]:
-    """All loaded classes that optimizers and constraints consist of."""
+    """All loaded classes that make up optimizers and constraints."""
     import keras
 
     classes: list[type] = [
@@ -138,8 +138,8 @@ def _classes() -> list[type]:
         keras.initializers.Initializer,
         keras.regularizers.Regularizer,
     ]
-    if hasattr(keras.optimizers, "OptimizerMap"):  # Of a MultiOptimizer; no optimizer.
+    if hasattr(keras.optimizers, "OptimizerMap"):  # Part of a MultiOptimizer.
         classes.append(keras.optimizers.OptimizerMap)
-    for cls in classes:  # Grows on the way.
+    for cls in classes:  # The list grows meanwhile.
         classes += cls.__subclasses__()
     return classes

@@ -1,4 +1,4 @@
-"""Numbers of a recording: those that were recorded, or made of whole tensors."""
+"""Numbers of a recording: recorded, or computed from whole tensors."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,31 +11,31 @@ from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction
 
 if TYPE_CHECKING:
-    from hrcallbacks.recording.recording import Recording
+    from hrcallbacks.recording.records import Records
 
 
-def statistic(recording: "Recording", quantity: str, reduction: str) -> pd.DataFrame:
+def statistic(recording: "Records", quantity: str, reduction: str) -> pd.DataFrame:
     """A number for each record and variable; see `Recording.statistic`."""
     columns = _columns(recording, quantity, reduction)
     if not columns:
         raise ValueError(
-            f"No {reduction!r} of {quantity} was recorded, and it cannot be made "
-            f"of what was: {sorted(recording.reductions_of(quantity))}. "
+            f"No {reduction!r} of {quantity} was recorded, and it cannot be computed "
+            f"from what was: {sorted(recording.reductions_of(quantity))}. "
             f"GradientRecorder({quantity}=...) takes {names_for(quantity)}."
         )
     for path, array in columns.items():
         if array.ndim != 1:
             raise ValueError(
-                f"{reduction!r} is no single number: of {path!r} it has shape "
-                f"{array.shape[1:]}. Its arrays: recording.arrays({quantity!r}, "
-                f"{reduction!r})."
+                f"{reduction!r} is not a single number: for {path!r} it has shape "
+                f"{array.shape[1:]}. For its arrays, use recording.arrays("
+                f"{quantity!r}, {reduction!r})."
             )
     steps = pd.Index(recording.index["step"], name="step")
     return pd.DataFrame(columns, index=steps)
 
 
 def _columns(
-    recording: "Recording", quantity: str, reduction: str
+    recording: "Records", quantity: str, reduction: str
 ) -> Mapping[str, np.ndarray]:
     recorded = recording.arrays(quantity, reduction)
     raw = recording.arrays(quantity)

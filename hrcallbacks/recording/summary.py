@@ -1,4 +1,4 @@
-"""What a recording holds: a few lines on the whole, and a line for each variable."""
+"""A summary of a recording: a few lines overall, and a line for each variable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
     from hrcallbacks.types import QuantityName
 
-# The first of these that was recorded says how large a tensor is, or how it moves.
+# The first of these that was recorded is used as the size of a tensor.
 _SIZES = {
     "norm": "Frobenius norm",
     "abs_max": "largest magnitude",
@@ -28,7 +28,7 @@ _SHORTEST_PATH = 20
 
 
 def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
-    """Size of each variable's gradients or weights, over the records.
+    """The size of each variable's gradients or weights over the records.
 
     Args:
         recording: A recording that is not empty.
@@ -36,10 +36,10 @@ def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
 
     Returns:
         A row for each path: `shape`; `records`, how many have it; `first`, `last`,
-        `min` and `max` of its size, with NaN left out of the last two; `nonfinite`, how
-        many elements of all records are NaN or infinite, if that is known.
-        `attrs["size"]` says what the size is: the Frobenius norm, or what was recorded
-        in its place. Empty if nothing of the kind was.
+        `min` and `max` of its size, the last two without NaN; `nonfinite`, how many
+        elements in all records are NaN or infinite, if that is known. `attrs["size"]`
+        says what the size is: the Frobenius norm, or what was recorded instead. Empty
+        if neither was.
     """
     size, numbers = _first_of(recording, quantity, _SIZES)
     if numbers is None:
@@ -86,7 +86,7 @@ def summary_text(
     """
     table = summarize(recording, quantity)
     if table.empty:
-        return f"{quantity.capitalize()}: no norm was recorded of them"
+        return f"{quantity.capitalize()}: no norm of them was recorded"
     if set(table["records"]) == {len(recording)}:
         table = table.drop(columns="records")
     table.index = [visible(path) for path in table.index]
@@ -105,7 +105,7 @@ def _cut(path: str, longest: int) -> str:
 
 
 def head_text(recording: Recording, *, width: int = 80) -> str:
-    """What holds for the whole recording, in a few lines.
+    """Describes the whole recording in a few lines.
 
     Args:
         recording: A recording that is not empty.
@@ -114,7 +114,7 @@ def head_text(recording: Recording, *, width: int = 80) -> str:
     lines = [in_a_line(recording)]
     if not recording.attributes["complete"] and not recording.attributes["fault"]:
         lines.append(
-            "The run goes on, or it broke off: this is what was written until now."
+            "The run is still going, or was interrupted: this was written so far."
         )
     lines.append(f"{_optimizers(recording)}; {_loss(recording)}")
     lines.append(

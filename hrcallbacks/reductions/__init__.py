@@ -1,1 +1,1 @@
-"""What is recorded of a tensor: all of it, or a small tensor made in the step."""
+"""What is recorded of a tensor: all of it, or a summary computed inside the step."""

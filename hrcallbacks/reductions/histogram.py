@@ -1,4 +1,4 @@
-"""How many elements of a tensor have which magnitude."""
+"""Histograms of the magnitudes in a tensor."""
 
 from typing import Any, SupportsIndex
 
@@ -10,19 +10,19 @@ from hrcallbacks.types import Spec
 
 
 class Histogram(Reduction):
-    """Counts of magnitudes in bins that are the same for each tensor and step.
+    """Counts of magnitudes, in the same bins for every tensor and step.
 
     Bin k counts the elements with `edges[k] <= |x| < edges[k + 1]`. The edges are
-    powers of `2**octaves`, around 1e-3 in the middle; the first bin takes all that is
-    smaller but not zero, the last all that is larger but finite. So each element is
-    counted once, whatever its scale: the record of a tensor is its `bins` counts, then
-    those of exact zeros, of NaN and of infinities.
+    powers of `2**octaves`, around 1e-3 in the middle. The first bin also counts all
+    smaller nonzero elements, the last all larger finite ones. So each element is
+    counted once, whatever its scale: a record holds the `bins` counts, then those of
+    exact zeros, of NaN and of infinities.
 
     Args:
-        bins: How many bins.
-        octaves: Width of a bin in factors of two. Under the defaults the bins run from
+        bins: Number of bins.
+        octaves: Width of a bin in factors of two. By default the bins run from
             `2**-42`, 2e-13, to `2**22`, 4e6.
-        name: What it is called in the recording.
+        name: Its name in the recording.
 
     Raises:
         ValueError: If `bins` or `octaves` is below 1.
@@ -51,19 +51,19 @@ class Histogram(Reduction):
         exponents = self._low + octaves * np.arange(bins + 1)
         if exponents[0] < -126 or exponents[-1] > 127:
             raise ValueError(
-                f"{bins} bins of {octaves} octaves reach over the range of float32, "
+                f"{bins} bins of {octaves} octaves exceed the range of float32, "
                 "2**-126 to 2**127. Use fewer or narrower ones."
             )
         self.edges: np.ndarray = 2.0**exponents
 
     def in_step(self, ops: Any, tensor: Any) -> Any:
         """The counts, int32, shape `(bins + 3,)`."""
-        # The edges are powers of two: the exponent's bits alone tell the bin, exactly,
-        # and several times faster than a search among the edges.
+        # The edges are powers of two, so the exponent's bits alone give the bin: exact,
+        # and several times faster than searching the edges.
         counted = ops.float_counts(tensor)
         exponents, top = counted.exponents, counted.layout.top
-        first = counted.layout.bias + self._low + self._octaves  # Where it ends.
-        last = first + self._octaves * (self.bins - 2)  # Where it begins.
+        first = counted.layout.bias + self._low + self._octaves  # End of the first bin.
+        last = first + self._octaves * (self.bins - 2)  # Start of the last bin.
         if self.bins == 1:
             first = last = top
         inner = ops.reshape(exponents[first:last], (-1, self._octaves))

@@ -1,7 +1,7 @@
-"""The reductions with names: numbers.
+"""The named reductions, each of which makes a number.
 
-They are written once, over a namespace of array functions: that of a backend inside a
-compiled step, NumPy on the host, where they are made of recorded arrays.
+They are written once, over a namespace of array functions: a backend's inside a
+compiled step, NumPy's on the host for arrays that were recorded.
 """
 
 import math
@@ -28,7 +28,7 @@ class _Named(Reduction):
         return {"kind": self.name}
 
     def on_host(self, array: np.ndarray) -> np.ndarray:
-        # In float64: what is made from recorded arrays need not be quick.
+        # In float64: speed matters less here.
         with np.errstate(all="ignore"):
             return self._function(_HostOps, np.asarray(array, np.float64))
 
@@ -47,7 +47,7 @@ class _OfUpdate(_Named):
 
 
 class _HostOps:
-    """NumPy under the names of `keras.ops`, with what a backend's `Ops` add."""
+    """NumPy under the names of `keras.ops`, plus what a backend's `Ops` add."""
 
     abs, square, sqrt, sum, mean = np.abs, np.square, np.sqrt, np.sum, np.mean
     std, min, max = np.std, np.min, np.max
@@ -69,7 +69,7 @@ def _norm(ops: Any, x: Any) -> Any:
 
 
 def _count(ops: Any, flags: Any) -> Any:
-    # Float32 counts to 2^24 alone.
+    # Float32 counts only up to 2^24.
     return ops.sum(ops.cast(flags, "int32"))
 
 
@@ -78,7 +78,7 @@ def _zero_fraction(ops: Any, x: Any) -> Any:
 
 
 def _extreme(function: str) -> Callable[[Any, Any], Any]:
-    # Not each backend's minimum says that it has seen a NaN.
+    # Some backends' min and max drop NaN.
     def extreme(ops: Any, x: Any) -> Any:
         found = getattr(ops, function)(x)
         return ops.where(ops.any(ops.isnan(x)), ops.cast(math.nan, found.dtype), found)
@@ -115,5 +115,5 @@ NAMED: Mapping[str, Reduction] = {
 
 
 def names_for(quantity: str) -> list[str]:
-    """Names of the reductions that there are of gradients or weights."""
+    """Names of the reductions available for gradients or weights."""
     return [n for n, r in NAMED.items() if quantity == "weights" or not r.of_update]

@@ -1,4 +1,4 @@
-"""What a reduction is, and those of the user's own."""
+"""What a reduction is, and those of users."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from hrcallbacks.types import Spec
 
 RAW = "raw"
-# Names of the reductions in `named`.
+# The names of the reductions in `named`.
 BUILT_IN = (
     "norm",
     "mean",
@@ -25,18 +25,18 @@ _FLOATS = ("float16", "float32", "float64")
 
 
 class Reduction:
-    """A function of a tensor that is recorded in place of the tensor.
+    """A function of a tensor whose result is recorded instead of the tensor.
 
     It runs inside the training step, on the device.
 
     Args:
-        name: What it is called in the recording.
+        name: Its name in the recording.
         function: Called with a gradient or weight tensor of the backend; returns a
-            tensor whose shape depends on that of its argument alone. Written with
-            `keras.ops` it works on each backend.
+            tensor whose shape depends only on that of its argument. Written with
+            `keras.ops` it works on every backend.
 
     Raises:
-        ValueError: If the name is that of a built-in reduction, or empty.
+        ValueError: If the name is empty, or belongs to a built-in reduction.
         TypeError: If `function` cannot be called with one argument.
 
     Example:
@@ -48,7 +48,7 @@ class Reduction:
         <Reduction l1>
     """
 
-    # Whether it takes the weights before the update too.
+    # Whether it also takes the weights from before the update.
     of_update = False
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
@@ -68,13 +68,13 @@ class Reduction:
         """The reduced tensor.
 
         Args:
-            ops: `keras.ops`, with what a backend's `Ops` add.
-            tensor: A tensor, of float32 or float64.
+            ops: `keras.ops`, plus what a backend's `Ops` add.
+            tensor: A float32 or float64 tensor.
         """
         return ops.convert_to_tensor(self._function(tensor))
 
     def on_host(self, array: np.ndarray) -> np.ndarray:
-        """The same of a NumPy array."""
+        """The same for a NumPy array."""
         import keras
 
         ops = keras.ops
@@ -82,18 +82,18 @@ class Reduction:
         return np.asarray(ops.convert_to_numpy(made))
 
     def spec(self, spec: Spec) -> Spec:
-        """What it makes of a tensor that is like that.
+        """Shape and dtype of the result for a tensor like that.
 
         Raises:
             Exception: Whatever the function raises.
         """
         made = np.asarray(self.on_host(np.zeros(spec.shape, spec.dtype)))
-        # A record that lacks a number has NaN there, which no int can hold.
+        # A missing number is recorded as NaN, which no int can hold.
         dtype = str(made.dtype) if made.dtype in _FLOATS else "float64"
         return Spec(made.shape, dtype)
 
     def describe(self) -> dict[str, Any]:
-        """What a reader of the recording has to know of it, for JSON."""
+        """What a reader of the recording needs to know about it, for JSON."""
         return {"kind": type(self).__name__}
 
     def __repr__(self) -> str:
@@ -124,15 +124,15 @@ WHOLE = _Raw()
 
 
 def checked_name(name: object) -> str:
-    """A name for a reduction that is none of the built-in ones.
+    """A name for a reduction that is not built in.
 
     Raises:
-        ValueError: If it is no word, or taken.
+        ValueError: If it is not a word, or names a built-in reduction.
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"Expected name: a word. Received: {name!r}.")
     if name in BUILT_IN or name == RAW:
         raise ValueError(
-            f"{name!r} is a reduction of ours; choose another name for your own."
+            f"{name!r} is a built-in reduction. Choose another name for yours."
         )
     return name

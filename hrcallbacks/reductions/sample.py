@@ -15,9 +15,9 @@ class Sample(Reduction):
     """The same n elements at each step.
 
     Args:
-        n: How many; a smaller tensor is taken whole.
-        seed: Which ones. `indices` gives them.
-        name: What it is called in the recording.
+        n: How many elements; a smaller tensor is taken whole.
+        seed: Decides which ones; `indices` returns them.
+        name: Its name in the recording.
 
     Raises:
         ValueError: If `n` is below 1.
@@ -48,7 +48,7 @@ class Sample(Reduction):
         """
         if self.n >= size:
             return np.arange(size)
-        # The legacy generator's stream is the same in each version of NumPy.
+        # The legacy generator's stream is the same in every version of NumPy.
         random = np.random.RandomState(self.seed)
         found: dict[int, None] = {}
         while len(found) < self.n:

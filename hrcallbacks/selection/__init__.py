@@ -1,1 +1,1 @@
-"""Which variables, and which steps."""
+"""Which variables and which steps are recorded."""

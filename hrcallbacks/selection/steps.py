@@ -19,8 +19,8 @@ class every:  # Read as a function: record_freq=hr.every(10).
     A `record_freq` for `GradientRecorder`.
 
     Args:
-        n: How many steps apart.
-        start: The first step that is recorded; steps count from 1.
+        n: Number of steps from one record to the next.
+        start: The first recorded step; steps count from 1.
         stop: The last step that may be recorded; None for no end.
 
     Raises:
@@ -37,7 +37,7 @@ class every:  # Read as a function: record_freq=hr.every(10).
     stop: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what would never record."""
+        """Rejects arguments that would never record."""
         _settle(self, "n")
         _settle(self, "start")
         if self.stop is not None and self.stop < self.start:
@@ -56,12 +56,12 @@ class every:  # Read as a function: record_freq=hr.every(10).
 class log_spaced:
     """Steps evenly spaced on a logarithmic axis: many early ones, few later.
 
-    A `record_freq` for `GradientRecorder`. It has no end: it need not know how long the
-    run will be.
+    A `record_freq` for `GradientRecorder`. It works without knowing how long the run
+    will be.
 
     Args:
-        per_decade: How many steps between 1 and 10, 10 and 100, and so on; fewer if
-            there are not as many.
+        per_decade: How many steps to record between 1 and 10, 10 and 100, and so on;
+            fewer where there are not that many.
 
     Raises:
         ValueError: If `per_decade` is below 1.
@@ -75,7 +75,7 @@ class log_spaced:
     per_decade: int = 10
 
     def __post_init__(self) -> None:
-        """Refuses what would never record."""
+        """Rejects arguments that would never record."""
         _settle(self, "per_decade")
 
     def __call__(self, step: int) -> bool:
@@ -89,7 +89,7 @@ class log_spaced:
 
 
 class at:
-    """These steps and no others.
+    """Only these steps.
 
     A `record_freq` for `GradientRecorder`.
 
@@ -98,7 +98,7 @@ class at:
 
     Raises:
         TypeError: If `steps` is not a list.
-        ValueError: If it is empty, or one is not an int of 1 or more.
+        ValueError: If it is empty, or a step is not an int of 1 or more.
 
     Example:
         >>> freq = at([1, 2, 5, 100])
@@ -119,7 +119,7 @@ class at:
         return step in self.steps
 
     def __repr__(self) -> str:
-        """As it is typed."""
+        """The expression that makes it."""
         return f"at({sorted(self.steps)})"
 
 
@@ -135,7 +135,7 @@ class Cadence:
     record_freq: SupportsIndex | str | Callable[[int], bool] = "epoch"
 
     def __post_init__(self) -> None:
-        """Refuses what is not a cadence, when the recorder is made."""
+        """Rejects what is not a cadence when the recorder is made."""
         freq = self.record_freq
         if isinstance(freq, str) and freq == "epoch":
             return
@@ -144,7 +144,7 @@ class Cadence:
         elif not _takes_one_argument(freq):
             raise TypeError(
                 "Expected record_freq to be callable with a step's number, as in "
-                "lambda step: step < 10. Received a callable that takes no such one "
+                "lambda step: step < 10. Received a callable that does not take one "
                 f"argument: {self.describe()}."
             )
 
@@ -154,13 +154,13 @@ class Cadence:
         return self.record_freq == "epoch"
 
     def wants(self, step: int, batch: int, batches: int | None) -> bool:
-        """Whether a step is to be recorded.
+        """Whether to record a step.
 
         Args:
             step: Number of the step in the run, from 1.
             batch: Number of the step in its epoch, from 1.
-            batches: How many steps the epoch has, or None if that is not known. Each
-                step may then be the epoch's last, and is wanted.
+            batches: How many steps the epoch has, or None if unknown. Then each step
+                may be the epoch's last, and is wanted.
         """
         freq = self.record_freq
         if isinstance(freq, int):
@@ -170,12 +170,12 @@ class Cadence:
         return batches is None or batch == batches
 
     def count(self, first: int, epochs: int, batches: int | None) -> int | None:
-        """How many records a fit will make, or None if that cannot be known.
+        """How many records a fit will make, or None if unknown.
 
         Args:
             first: Number of the fit's first step.
             epochs: How many epochs it has.
-            batches: How many steps an epoch has, or None if that is not known.
+            batches: How many steps an epoch has, or None if unknown.
         """
         if self.per_epoch:
             return epochs
@@ -185,13 +185,13 @@ class Cadence:
         freq = self.record_freq
         if isinstance(freq, int):
             return last // freq - (first - 1) // freq
-        # A user's own function is not called twice for a step: it may keep count.
+        # A user's function may keep count, so it is never called twice for a step.
         if isinstance(freq, every | log_spaced | at):
             return sum(map(freq, range(first, last + 1)))
         return None
 
     def describe(self) -> int | str:
-        """The cadence as the recording's attributes have it."""
+        """The cadence, for the recording's attributes."""
         freq = self.record_freq
         if isinstance(freq, int):
             return freq

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# With more names than this, an error is too long to be read.
+# With more names than this, an error is too long to read.
 _MOST_NAMED = 20
 
 
@@ -21,7 +21,7 @@ def unique_paths(variables: Iterable[Any]) -> list[str]:
         variables: Keras variables, in the model's order.
 
     Returns:
-        Distinct names, one a variable.
+        Distinct names, one per variable.
     """
     seen: dict[str, int] = {}
     paths: list[str] = []
@@ -45,7 +45,7 @@ def matches(path: str, glob: str) -> bool:
 
 
 def check_pattern(variables: object) -> None:
-    """Refuses a `variables` argument that is not a selection.
+    """Rejects a `variables` argument that is not a selection.
 
     Raises:
         TypeError: If it is not None, a glob, globs, or a callable.
@@ -95,8 +95,8 @@ def select_variables(
         The variables by path (see `unique_paths`), in the model's order.
 
     Raises:
-        ValueError: If the model has no trainable variables, or a glob or the
-            callable matches none of them.
+        ValueError: If the model has no trainable variables, or if a glob or the
+            callable matches none.
     """
     named = dict(zip(unique_paths(trainable), trainable, strict=True))
     if not named:
@@ -126,10 +126,10 @@ def select_variables(
 def choose_paths(
     paths: Iterable[str], variables: str | Sequence[str] | None
 ) -> list[str]:
-    """Picks among recorded variables.
+    """Picks from the recorded variables.
 
     Args:
-        paths: The paths there are.
+        paths: The recorded paths.
         variables: None for all, or a glob or list of globs on the paths.
 
     Returns:
@@ -166,7 +166,7 @@ def _nothing_matches(pattern: object, named: Mapping[str, Any]) -> ValueError:
 
 
 def _close(pattern: object, paths: Iterable[str]) -> str:
-    """The glob most like the one given that matches."""
+    """The matching glob that is most like the given one."""
     globs: dict[str, str] = {}
     for path in paths:
         parts = path.split("/")

@@ -1,1 +1,1 @@
-"""What goes on around the steps of a fit, from Keras' hooks to the store."""
+"""Everything around the steps of a fit, from Keras' hooks to the store."""

@@ -1,4 +1,4 @@
-"""When a step is armed: once every other callback has had its say."""
+"""When a step is armed: after every other callback's hook has run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import keras
 
 
 class Arming:
-    """Arms the steps of one fit as late as can be.
+    """Arms the steps of one fit as late as possible.
 
     A callback that raises after ours would leave an armed step in the model. Keras
-    appends a `History` to the callbacks of each fit, behind those of the user, and
-    names it `model.history`: its hook is the moment. A `History` that the user has
-    put before the recorder is no use; there steps are armed at once.
+    appends a `History` after the user's callbacks in each fit, and stores it as
+    `model.history`: steps are armed in its hook. If the user put a `History` before
+    the recorder, steps are armed at once.
 
     Args:
         model: The model, when its training begins.
@@ -24,13 +24,13 @@ class Arming:
         self._is_later = False
 
     def begin(self) -> None:
-        """Once all callbacks know that training begins, finds out who comes later."""
+        """Finds out which comes later, once all callbacks know that training begins."""
         if isinstance(self._history, keras.callbacks.History):
-            # It begins a list of epochs when it is told.
+            # It starts a new list of epochs when training begins.
             self._is_later = getattr(self._history, "epoch", None) is not self._begun
 
     def run(self, arm: Callable[[], None]) -> None:
-        """Calls `arm` when the other callbacks have been told that a step begins."""
+        """Calls `arm` once the other callbacks know that a step begins."""
         if not self._is_later:
             arm()
             return
@@ -41,7 +41,7 @@ class Arming:
         last.calls.append(arm)
 
     def clear(self) -> None:
-        """Forgets a step of which others were not told any more."""
+        """Forgets a step that the other callbacks were never told of."""
         own = vars(self._history) if self._is_later else {}
         if isinstance(own.get("on_train_batch_begin"), _Last):
             del own["on_train_batch_begin"]

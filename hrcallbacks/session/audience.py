@@ -1,4 +1,4 @@
-"""The sinks of one recorder: told in turn, and none of them in the way of training."""
+"""The sinks of one recorder: called in turn, and never able to break training."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Audience:
-    """Tells sinks; one that fails hears no more of that fit.
+    """Calls the sinks; one that fails is not called again in that fit.
 
     Args:
         sinks: The sinks.
@@ -28,25 +28,25 @@ class Audience:
 
     @property
     def takes(self) -> list[Quantity]:
-        """What sinks want of each step."""
+        """The quantities that sinks need from each step."""
         return [quantity for sink in self._sinks for quantity in sink.takes()]
 
     @property
     def waits(self) -> bool:
-        """Whether an epoch's records have to be stored before it is over."""
+        """Whether an epoch's end must wait until its records are stored."""
         return any(sink.waits or _looks(sink) for sink in self._listening)
 
     def begin(self, run: RunInfo) -> None:
         """A fit begins.
 
         Raises:
-            Exception: What refuses the fit.
+            Exception: If a sink rejects the fit.
         """
-        self.end()  # Of a fit that broke off.
+        self.end()  # Ends a fit that was interrupted.
         self._failures = []
         try:
             for sink in self._sinks:
-                for _ in sink.messages():  # What came too late in the fit before.
+                for _ in sink.messages():  # Drops late messages of the previous fit.
                     pass
                 sink.begin(run)
                 self._listening.append(sink)
@@ -55,7 +55,7 @@ class Audience:
             raise
 
     def end(self) -> None:
-        """A fit ends, or broke off."""
+        """A fit ends, or was interrupted."""
         self._tell(lambda sink: sink.end())
         self._listening = []
 
@@ -78,7 +78,7 @@ class Audience:
         self._tell(lambda sink: sink.see_step(batch, values))
 
     def metrics(self, unpacked: Mapping[int, dict[Key, np.ndarray]]) -> dict[str, Any]:
-        """What sinks add to a record's metrics; takes what is theirs out of it."""
+        """What sinks add to a record's metrics; removes their values from it."""
         names = {quantity.name for quantity in self.takes}
         values = {
             key.quantity: record.pop(key)
@@ -105,18 +105,18 @@ class Audience:
             except Exception as error:
                 self._listening = [s for s in self._listening if s is not sink]
                 self._failures.append(
-                    f"{sink!r} failed, and hears no more of this fit: {error!r}. "
+                    f"{sink!r} failed, and is not called again in this fit: {error!r}. "
                     "Training and recording go on."
                 )
 
     def speak(self, model: Any) -> None:
-        """Warns of what was said, and stops training if that was asked for."""
+        """Warns with the sinks' messages, and stops training if one asks for it."""
         failures, self._failures = self._failures, []
         for text in failures:
             warnings.warn(text, RuntimeWarning, stacklevel=6)
         for sink in self._sinks:
             for message in sink.messages():
-                # First: a warning may be an error.
+                # Before the warning, which may raise.
                 if message.stop:
                     model.stop_training = True
                 warnings.warn(message.text, RuntimeWarning, stacklevel=6)

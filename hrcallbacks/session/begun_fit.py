@@ -8,16 +8,16 @@ from hrcallbacks.session.model_fit import ModelFit, Waiting
 
 
 class BegunFit:
-    """A fit that has begun, and whether it is still running: no hook says it broke off.
+    """A fit that has begun, and whether it still runs: no hook reports an interruption.
 
     Args:
-        waiting: The fit as it was let in.
+        waiting: The fit as it was admitted.
 
     Attributes:
         fit: The fit.
         arming: Decides when its steps are armed.
-        iterations: How many updates the optimizer had made before; None if unknown.
-        attached: Whether it is a loop outside of `fit`, whose `with` block is open.
+        iterations: How many updates the optimizer made before it; None if unknown.
+        attached: Whether it is a loop outside `fit` whose `with` block is open.
     """
 
     def __init__(self, waiting: Waiting) -> None:
@@ -25,7 +25,7 @@ class BegunFit:
         self.arming: Arming = waiting.arming
         self.arming.begin()
         here = Stack.here()
-        # None once the fit has ended, or is known to have broken off.
+        # None once the fit has ended, or is known to be interrupted.
         self._caller: Caller | None = Caller.of(waiting.stack, here) or Caller(
             here.thread, here.frames[-1]
         )
@@ -39,7 +39,7 @@ class BegunFit:
 
     @property
     def is_running(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         return self.attached or (self._caller is not None and self._caller.is_running)
 
     @property
@@ -48,6 +48,6 @@ class BegunFit:
         return self._caller is None
 
     def end(self) -> None:
-        """Notes that it has ended, or broke off."""
+        """Notes that it ended or was interrupted."""
         self._caller = None
         self.arming.clear()

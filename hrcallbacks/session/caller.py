@@ -1,4 +1,4 @@
-"""Whether a fit that began still runs: no hook says that an exception ended it."""
+"""Whether a fit still runs: no hook reports that an exception ended it."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ _frames_of_threads = sys._current_frames  # pyright: ignore[reportPrivateUsage]
 class Stack:
     """The functions that were running when it was taken, innermost first.
 
-    It keeps their frames, and with them their data: not to be kept for long.
+    Do not keep it for long: it holds their frames, and with them their data.
     """
 
     thread: int
@@ -23,11 +23,11 @@ class Stack:
 
     @classmethod
     def here(cls) -> "Stack":
-        """That of this thread, without the function that asks."""
+        """The stack of this thread, without the calling function."""
         return cls(threading.get_ident(), (*_outwards(_frame_at(1).f_back),))
 
     def common(self, other: "Stack") -> FrameType | None:
-        """The innermost function that still ran when another one was taken."""
+        """The innermost function that was still running when `other` was taken."""
         later = {id(frame) for frame in other.frames}
         return next((frame for frame in self.frames if id(frame) in later), None)
 
@@ -38,8 +38,8 @@ class Caller:
 
     Attributes:
         thread: The thread that it runs in.
-        frame: Its frame. It keeps the fit's data while it is held: a frame that is
-            gone would leave its identity to others.
+        frame: Its frame, which keeps the fit's data alive. It must be held: the id of
+            a freed frame can be reused.
     """
 
     thread: int
@@ -53,7 +53,7 @@ class Caller:
 
     @property
     def is_running(self) -> bool:
-        """Whether it is still at work."""
+        """Whether it is still running."""
         top = _frames_of_threads().get(self.thread)
         return any(frame is self.frame for frame in _outwards(top))
 

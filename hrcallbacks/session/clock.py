@@ -7,18 +7,18 @@ from hrcallbacks.types import Step
 
 
 class Clock:
-    """Counts steps, from what Keras says and from the steps that were captured.
+    """Counts steps, from Keras' hooks and from the steps that were captured.
 
     Args:
-        cadence: Which steps are to be recorded.
+        cadence: Which steps to record.
 
     Attributes:
         steps: Steps run before the current epoch.
         before_fit: Steps run before the current fit.
         epoch: The current epoch, from 1.
-        batches: Steps in each epoch, or None where that is not known.
+        batches: Steps in each epoch, or None if unknown.
         captured: Steps of this epoch that were captured.
-        hit: Whether any step of this fit was one to record.
+        hit: Whether any step of this fit was selected.
     """
 
     def __init__(self, cadence: Cadence) -> None:
@@ -31,7 +31,7 @@ class Clock:
         self._begin(0)
 
     def begin_fit(self, batches: int | None, steps_per_execution: int) -> None:
-        """A fit begins; what was counted of the last one is kept."""
+        """A fit begins; the counts of the last one are kept."""
         self.end_epoch()
         self.batches = batches
         self.hit = False
@@ -40,7 +40,7 @@ class Clock:
         self._begin(0)
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch begins; its number is from 1."""
+        """An epoch begins; epochs count from 1."""
         self.end_epoch()
         self._begin(epoch)
 
@@ -48,12 +48,12 @@ class Clock:
         self.epoch = epoch
         self.captured: int = 0
         self._batch = 0  # Steps before the current execution, in this epoch.
-        self._begun = 0  # Steps that the current execution ends with.
-        # Numbers of the steps that have ended in this epoch, the latest of them; in no
-        # order where Keras runs the hook in other threads.
+        self._begun = 0  # Steps once the current execution has ended.
+        # Numbers of the latest steps that ended in this epoch, unordered if Keras runs
+        # the hook in other threads.
         self._ended = collections.deque([0], maxlen=1024)
         self.wanted: set[int] = set()
-        self._due: set[int] = set()  # Those wanted so far that were not captured.
+        self._due: set[int] = set()  # Wanted so far, not captured.
 
     def end_epoch(self) -> None:
         """Counts the epoch's steps, once."""
@@ -77,9 +77,9 @@ class Clock:
         """One call of the train function has ended.
 
         Args:
-            batch: The batch that Keras names, counted from 0: of several the last, in
-                older versions the first.
-            steps_per_execution: How many steps it had at most.
+            batch: The batch that Keras names, counted from 0: the last of several, or
+                the first in older versions.
+            steps_per_execution: The most steps it can have had.
 
         Returns:
             The steps that it may have had, numbered from 1.
@@ -89,7 +89,7 @@ class Clock:
         return range(first + 1, first + steps_per_execution + 1)
 
     def take(self, number: int) -> int:
-        """One step of the execution was captured; gives its number in the epoch.
+        """One step of the execution was captured; returns its number in the epoch.
 
         Args:
             number: Its place in the execution, from 0.
@@ -97,7 +97,7 @@ class Clock:
         self.captured += 1
         batch = self._batch + number + 1
         self._due.discard(batch)
-        self._ended.append(batch)  # Also where another callback breaks the fit off.
+        self._ended.append(batch)  # Even if another callback interrupts the fit.
         return batch
 
     def step(self, batch: int) -> Step:
@@ -106,11 +106,10 @@ class Clock:
 
     @property
     def missed(self) -> list[int]:
-        """Steps of this epoch that ended, were to be recorded, and were not captured.
+        """Steps of this epoch that ended and were wanted, but were not captured.
 
-        Numbered in the run. Of an execution of several steps that is the epoch's last,
-        it is not known how many there were, unless steps are counted as they
-        are captured.
+        They are numbered over the run. If the epoch's last execution has several steps,
+        their number is unknown unless steps are counted as they are captured.
         """
         seen_all = self._size == 1 or (self.counts_itself and self.captured)
         ended = self.steps_in_epoch if seen_all else self._batch
@@ -118,7 +117,7 @@ class Clock:
 
     @property
     def counts_itself(self) -> bool:
-        """Whether steps are known from being captured alone.
+        """Whether steps are counted only as they are captured.
 
         Keras does not say how many steps the last execution of an epoch had.
         """
@@ -139,14 +138,14 @@ class Clock:
 
     @property
     def in_flight(self) -> range:
-        """Steps of the run that have begun and were not seen to end."""
+        """Steps of the run that have begun, but have not been seen to end."""
         return range(self.total + 1, self.steps + self._begun + 1)
 
     @property
     def wanted_steps(self) -> list[int]:
-        """Those in flight that are to be recorded, numbered in the run."""
+        """The wanted steps in flight, numbered over the run."""
         return [n for n in self.in_flight if n - self.steps in self.wanted]
 
     def skip(self, steps: int) -> None:
-        """Counts steps that ended unseen."""
+        """Counts steps whose end was not seen."""
         self._ended.append(self.steps_in_epoch + steps)

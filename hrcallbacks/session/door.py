@@ -1,4 +1,4 @@
-"""The one door between a captured step and the bytes in the store."""
+"""The single door between a captured step and the bytes in the store."""
 
 import functools
 from collections.abc import Callable
@@ -15,14 +15,14 @@ class Stoppable(Protocol):
     deferred: BaseException | None
 
     def stop(self, error: Exception) -> None:
-        """Stops the recording, and not the training."""
+        """Stops the recording, not the training."""
         ...
 
 
 def guarded(hook: Callable[..., None]) -> Callable[..., None]:
-    """Has an exception stop the recording, with one warning, and not the training.
+    """Makes an exception stop the recording, with one warning, but not the training.
 
-    What ends the training too, such as Ctrl-C, is noted in the recording.
+    What also ends the training, such as Ctrl-C, is noted in the recording.
     """
 
     @functools.wraps(hook)
@@ -34,17 +34,17 @@ def guarded(hook: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             self.stop(error)
         except BaseException as error:
-            self.store.note_fault(f"broken off by {error!r} while records were made")
+            self.store.note_fault(f"interrupted by {error!r} while records were made")
             raise
 
     return guard
 
 
 def deferring(hook: Callable[..., None]) -> Callable[..., None]:
-    """What ends the training ends it at the next hook.
+    """Delays what ends the training until the next hook.
 
-    A step hands its state back to Keras after `receive`: on JAX the weights would be
-    lost if Ctrl-C came in between.
+    A step returns its state to Keras after `receive`: on JAX a Ctrl-C in between would
+    lose the weights.
     """
 
     @functools.wraps(hook)

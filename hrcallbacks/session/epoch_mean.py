@@ -10,14 +10,14 @@ from hrcallbacks.capture.packing import Packed, Packer
 from hrcallbacks.quantities.gradients import Gradients
 from hrcallbacks.types import Key
 
-_HALF = ("float16", "bfloat16")  # A sum of many steps leaves their range.
+_HALF = ("float16", "bfloat16")  # A sum over many steps overflows them.
 
 
 class EpochMean:
     """Mean of the gradients of several steps, summed in float32 or wider.
 
     Args:
-        gradients: What is recorded of it.
+        gradients: What is recorded of the mean.
     """
 
     def __init__(self, gradients: Gradients) -> None:
@@ -26,7 +26,7 @@ class EpochMean:
         self._latest: tuple[Packer, Packed] | None = None
 
     def add_latest(self, packer: Packer, packed: Packed) -> None:
-        """Adds a step that may be the last one: `replaced` is given its arrays."""
+        """Adds a step that may be the last, whose arrays `replaced` then gets."""
         if self._latest is not None:
             self.add(*self._latest)
         self._latest = packer, packed
@@ -44,7 +44,7 @@ class EpochMean:
     def replaced(
         self, last: dict[int, dict[Key, np.ndarray]]
     ) -> dict[int, dict[Key, np.ndarray]]:
-        """The last step's records, with the mean's gradients in place of its own."""
+        """The last step's records, with the mean gradients instead of its own."""
         totals: dict[tuple[int, str], Any] = collections.defaultdict(float)
         counts: dict[tuple[int, str], int] = collections.defaultdict(int)
         parts = [(1, last)]

@@ -1,4 +1,4 @@
-"""From captured steps to records: copied to the host in batches, and stored in turn."""
+"""Turns captured steps into records: copied to the host in batches, then stored."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from hrcallbacks.session.worker import Background, Inline, Worker
 from hrcallbacks.storage.store import Store
 from hrcallbacks.types import Key, OptimizerStart, Record, Step
 
-# Steps wait on the device until so many bytes, or so many of them, have come together,
-# or so many seconds have passed: one copy at a time would make each step wait for it.
+# Steps wait on the device until one of these limits on bytes, steps or seconds is
+# reached: copying them one at a time would make each step wait.
 _PENDING_BYTES = 32 * 1024**2
 _PENDING_RECORDS = 512
 _PENDING_SECONDS = 5.0
-# What may wait for the thread that writes, before training waits for that thread.
+# The most bytes queued for the writing thread before training waits for it.
 _QUEUED_BYTES = 256 * 1024**2
 
 
@@ -37,7 +37,7 @@ class TakenStep:
         logs: Its logs, tensors.
         packed: What the probe's packer packed.
         record_bytes: Size of a record.
-        mean: An `EpochMean` to take the gradients from in place of the step's.
+        mean: An `EpochMean` that replaces the step's gradients, or None.
     """
 
     probe: Probe
@@ -49,14 +49,14 @@ class TakenStep:
 
 
 class Intake:
-    """Takes captured steps, and makes records of them.
+    """Takes captured steps and makes records of them.
 
     Args:
         store: Where records go.
-        background: Whether a thread of its own is to store them.
-        per_epoch: Whether an epoch's latest step alone counts, and its record is to
-            have the epoch's metrics.
-        audience: Who is told of each record that was stored, and of each epoch's end.
+        background: Whether a separate thread stores them.
+        per_epoch: Whether only an epoch's latest step counts, and its record gets the
+            epoch's metrics.
+        audience: Is told of each stored record, and of each epoch's end.
     """
 
     def __init__(
@@ -68,16 +68,16 @@ class Intake:
         self._per_epoch = per_epoch
         self._pending: list[TakenStep] = []
         self._since = time.monotonic()
-        # By id, what is known of optimizers from before the fit.
+        # By id, the state of the optimizers before the fit.
         self._starts: Mapping[int, OptimizerStart] = {}
-        # How many records there were when the epoch began. Jobs alone touch it.
+        # Number of records when the epoch began. Only jobs use it.
         self._first = 0
 
     def begin_fit(self, starts: Mapping[int, OptimizerStart]) -> None:
         """A fit begins.
 
         Args:
-            starts: By an optimizer's id, what it starts from.
+            starts: What each optimizer starts from, by its id.
         """
         self._starts = starts
         self._first = len(self._store)
@@ -85,7 +85,7 @@ class Intake:
     def add(self, taken: TakenStep) -> None:
         """Takes a step."""
         if self._per_epoch:
-            # Which step is an epoch's last is certain at its end alone.
+            # Which step is the last is known only at the epoch's end.
             self._pending = [taken]
             return
         if not self._pending:
@@ -97,13 +97,13 @@ class Intake:
             self.flush()
 
     def flush(self, metrics: Mapping[str, Any] | None = None) -> None:
-        """Has all that was taken stored.
+        """Stores everything taken so far.
 
         Args:
-            metrics: The epoch's metrics, if they are known and the records' own.
+            metrics: The epoch's metrics, if they are known and belong to the records.
 
         Raises:
-            Exception: What kept it, or what came before it, from being stored.
+            Exception: What kept this or anything before it from being stored.
         """
         pending, self._pending = self._pending, []
         if pending:
@@ -123,7 +123,7 @@ class Intake:
         self.flush(metrics)
 
         def end() -> None:
-            if metrics:  # Somebody has read the epoch's record before.
+            if metrics:  # The epoch's record was read before.
                 self._store.add_metrics(self._first, metrics)
             self._first = len(self._store)
             self._store.end_epoch(epoch, step)
@@ -132,7 +132,7 @@ class Intake:
         self._worker.submit(end, 0)
 
     def wait(self) -> None:
-        """Returns once all that was handed over is stored.
+        """Returns once everything handed over is stored.
 
         Raises:
             Exception: What kept something from being stored.
@@ -140,7 +140,7 @@ class Intake:
         self._worker.wait()
 
     def discard(self) -> None:
-        """Forgets what waits."""
+        """Forgets the steps that wait."""
         self._pending.clear()
         self._worker.discard()
 
@@ -165,7 +165,7 @@ class Intake:
         unpacked = {number: values for number, values in unpacked.items() if values}
         if taken.mean is not None:
             unpacked = taken.mean.replaced(unpacked)
-        # Only where a step updates a variable several times it says which.
+        # `call` is set only if a step updates a variable several times.
         several = len(unpacked) > 1
         return [
             self._record(taken, values, number + 1 if several else None, extra)
@@ -211,7 +211,7 @@ class Intake:
 
 
 def _rate_name(optimizer: str) -> str:
-    """A column of the index: `learning_rate`, and `learning_rate_2` of a second one."""
+    """A column of the index: `learning_rate`, or `learning_rate_2` for a second one."""
     return f"learning_rate_{int(optimizer) + 1}" if int(optimizer) else "learning_rate"
 
 

@@ -1,4 +1,4 @@
-"""What became of the steps that were under way when a fit broke off."""
+"""What became of the steps that were running when a fit was interrupted."""
 
 from hrcallbacks.session.clock import Clock
 from hrcallbacks.storage.store import Store
@@ -7,13 +7,13 @@ from hrcallbacks.storage.store import Store
 def note_in_flight(
     clock: Clock, store: Store, before: int | None, after: int | None
 ) -> None:
-    """Notes whether a step that was broken off had updated the weights before.
+    """Notes whether an interrupted step had already updated the weights.
 
     Args:
-        clock: The fit's; it counts the steps that had.
-        store: Where a step that is lacking is noted.
-        before: How many updates the optimizer had made before the fit, if it is known.
-        after: How many it has made now, if it is known.
+        clock: The fit's clock, which counts the steps that had.
+        store: Where a missing step is noted.
+        before: How many updates the optimizer made before the fit; None if unknown.
+        after: How many it has made by now; None if unknown.
     """
     in_flight = clock.in_flight
     if not in_flight:
@@ -30,9 +30,9 @@ def note_in_flight(
     wanted = [n for n in clock.wanted_steps if n <= last]
     if wanted:
         store.note_fault(
-            f"step {wanted[0]} was interrupted, and is not recorded"
+            f"step {wanted[0]} was interrupted and is not recorded"
             + (
-                "; whether it updated the weights is not known"
+                "; it is not known whether it updated the weights"
                 if unseen is None
                 else ""
             )

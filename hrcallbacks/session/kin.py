@@ -1,4 +1,4 @@
-"""What a recorder knows of its copies."""
+"""What a recorder knows about its copies."""
 
 import warnings
 from typing import Any
@@ -15,26 +15,26 @@ class Kin:
         self.copies_trained = 0
 
     def __copy__(self) -> "Kin":
-        """The same one."""
+        """Itself."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Kin":
-        """The same one."""
+        """Itself."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process has copies of its own."""
+        """Makes a new one: another process has its own copies."""
         return Kin, ()
 
     def warn_of_others(self) -> None:
-        """Says where records are, if they are not with the recorder that was asked."""
+        """Warns if the records are with copies of the recorder."""
         if self.copies_trained:
             warnings.warn(
                 "This recorder has recorded nothing, but copies of it have "
-                f"({self.copies_trained} of them): tools that tune models, such as "
-                "KerasTuner and scikit-learn, train with copies of their callbacks. "
-                "Give it a store, GradientRecorder(store='runs/{n}.zarr'): each copy "
-                "then writes to a place of its own, for hr.open_recording.",
+                f"({self.copies_trained} of them): tuning tools, such as KerasTuner "
+                "and scikit-learn, train with copies of their callbacks. Give it a "
+                "store, GradientRecorder(store='runs/{n}.zarr'): each copy then writes "
+                "its own, which hr.open_recording opens.",
                 UserWarning,
                 stacklevel=3,
             )

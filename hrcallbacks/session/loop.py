@@ -1,4 +1,4 @@
-"""Recording outside of `fit`: a loop of the user's own."""
+"""Recording outside `fit`: the user's own loop."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from hrcallbacks.session.session import Session
 
 @contextlib.contextmanager
 def record_loop(session: Session, fit: ModelFit) -> Generator[None, None, None]:
-    """Records the steps of a loop, as one epoch; see `capture.attached.attach`.
+    """Records the steps of a loop as one epoch; see `capture.attached.attach`.
 
     Raises:
         ValueError: As for `Session.admit`.
@@ -43,7 +43,7 @@ def record_loop(session: Session, fit: ModelFit) -> Generator[None, None, None]:
 
 
 def _begin_step(session: Session, batch: int) -> bool:
-    """Begins a step; returns whether it is to be recorded."""
+    """Begins a step; returns whether to record it."""
     session.raise_deferred()
     session.clock.begin_execution(batch, 1)
     session.clock.end_execution(batch, 1)
@@ -63,5 +63,5 @@ def _end(session: Session, missed: str | None) -> None:
         session.store.note_fault(missed)
     elif not session.clock.total - session.clock.before_fit:
         notices.nothing_seen()
-        session.clock.hit = True  # Do not warn of it a second time.
+        session.clock.hit = True  # Do not warn about it twice.
     session.end_fit()

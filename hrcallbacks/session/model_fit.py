@@ -1,4 +1,4 @@
-"""A fit, as Keras asks for it."""
+"""A fit, as Keras describes it."""
 
 import contextlib
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class ModelFit:
 
     Attributes:
         model: The model.
-        batches: Steps in each epoch, or None where that is not known.
+        batches: Steps in each epoch, or None if unknown.
         epochs: Number of its last epoch, or None.
-        loose: Optimizers that train the model, and that it does not hold.
+        loose: Optimizers that train the model but are not attributes of it.
     """
 
     model: Any
@@ -30,7 +30,7 @@ class ModelFit:
 
     @property
     def optimizers(self) -> list[Any]:
-        """All optimizers that may be seen at work."""
+        """All optimizers that may update the model."""
         return [*find_optimizers(self.model), *self.loose]
 
     @property
@@ -41,12 +41,12 @@ class ModelFit:
 
     @property
     def iterations(self) -> int | None:
-        """How many updates the model's optimizer has made; None if it can't be told."""
+        """How many updates the model's optimizer has made; None if unknown."""
         optimizer: Any = getattr(self.model, "optimizer", None)
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         if getattr(optimizer, "gradient_accumulation_steps", None):
             return None
-        # Under JAX an optimizer has no values while a fit runs, nor once it broke off.
+        # On JAX an optimizer has no values during a fit, or after an interrupted one.
         sync = getattr(self.model, "jax_state_sync", None)
         with contextlib.suppress(Exception):
             if sync:
@@ -57,12 +57,12 @@ class ModelFit:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A fit that was let in, and has not begun its first epoch.
+    """A fit that was admitted and has not begun its first epoch.
 
     Attributes:
         fit: The fit.
-        stack: What has called it.
-        arming: When its steps are armed.
+        stack: The functions that called it.
+        arming: Decides when its steps are armed.
     """
 
     fit: ModelFit

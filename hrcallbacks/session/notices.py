@@ -1,4 +1,4 @@
-"""What the recorder warns of in the thread that trains."""
+"""The recorder's warnings, raised in the training thread."""
 
 import warnings
 from typing import Any
@@ -7,10 +7,10 @@ from hrcallbacks.session.settings import Settings
 
 
 def recording_stopped(epoch: int, error: Exception, records: int) -> None:
-    """A fault stopped the recording."""
+    """Warns that a fault stopped the recording."""
     warnings.warn(
         f"Recording stopped in epoch {epoch}: {error!r}. Training goes "
-        f"on; the {records} records made until then are in "
+        f"on; the {records} records made before that are in "
         "recorder.recording, which is marked incomplete.",
         RuntimeWarning,
         stacklevel=5,
@@ -18,10 +18,10 @@ def recording_stopped(epoch: int, error: Exception, records: int) -> None:
 
 
 def no_optimizer(epoch: int, model: Any) -> None:
-    """The training steps of an epoch called no optimizer."""
+    """Warns that the training steps of an epoch called no optimizer."""
     warnings.warn(
         f"No optimizer was called in the training steps of epoch {epoch}, so there was "
-        "no gradient to record. Looked at: the "
+        "no gradient to record. This covers the "
         f"optimizers that {model.name!r} holds as attributes, or in a list "
         "or dict. If train_step uses another one, store it on the model.",
         UserWarning,
@@ -30,22 +30,22 @@ def no_optimizer(epoch: int, model: Any) -> None:
 
 
 def nothing_recorded(settings: Settings, steps: int) -> None:
-    """A fit ended, and none of its steps was one to record."""
+    """Warns that a fit ended and none of its steps was selected."""
     why = (
-        "no epoch came to its last step, which record_freq='epoch' asks for"
+        "record_freq='epoch' records an epoch's last step, and no epoch reached it"
         if settings.cadence.per_epoch
-        else f"record_freq={settings.record_freq!r} asks for none of the {steps} steps "
+        else f"record_freq={settings.record_freq!r} selects none of the {steps} steps "
         "that were run"
     )
     warnings.warn(
-        f"Nothing was recorded: {why}. For every step: record_freq=1.",
+        f"Nothing was recorded: {why}. To record every step, use record_freq=1.",
         UserWarning,
         stacklevel=5,
     )
 
 
 def nothing_seen() -> None:
-    """A loop ended in which nothing trained the model."""
+    """Warns that nothing trained the model in a loop."""
     warnings.warn(
         "Nothing was seen to train the model while the recorder was attached: "
         "neither model.train_on_batch nor an optimizer that the model holds. "

@@ -12,7 +12,7 @@ from hrcallbacks.storage.store import Store
 
 
 def check_data(fit: ModelFit) -> None:
-    """Refuses a fit without data.
+    """Rejects a fit without data.
 
     Raises:
         ValueError: If an epoch has no steps.
@@ -25,11 +25,11 @@ def check_data(fit: ModelFit) -> None:
 
 
 def check_model(fit: ModelFit, earlier: ModelFit | None, records: int) -> None:
-    """Refuses another model than that of the fits before.
+    """Rejects a model other than that of earlier fits.
 
     Args:
         fit: The fit.
-        earlier: One before, if there was one.
+        earlier: An earlier fit, or None.
         records: How many records there are of it.
 
     Raises:
@@ -39,40 +39,40 @@ def check_model(fit: ModelFit, earlier: ModelFit | None, records: int) -> None:
         raise ValueError(
             "This recorder belongs to another model, "
             f"{earlier.model.name!r}, of which it holds {records} "
-            f"records; now it is to record {fit.model.name!r}. Use one recorder for "
+            f"records; this fit trains {fit.model.name!r}. Use one recorder for "
             "each model, or call recorder.reset() first."
         )
 
 
 def check_free(model: Any, *, running: Any, attached: bool) -> None:
-    """Refuses a recorder that is at work.
+    """Rejects a recorder that is in use.
 
     Args:
-        model: The model that it is to record.
-        running: The model of a fit that it records, or None.
-        attached: Whether it records outside of `fit`.
+        model: The model to record.
+        running: The model whose fit it is recording, or None.
+        attached: Whether it is recording outside `fit`.
 
     Raises:
-        ValueError: If it is at work.
+        ValueError: If it is in use.
     """
     if attached:
         raise ValueError(
-            "This recorder is attached to the model already, by recorder.attached("
+            "This recorder is already attached to the model, by recorder.attached("
             "model). Use either that or fit(..., callbacks=[recorder])."
         )
     if running is not None:
         raise ValueError(
             f"This recorder is recording a fit of {running.name!r}, which "
-            f"still runs; this fit of {model.name!r} was refused. Use one recorder "
-            "for each fit that runs at the same time."
+            f"is still running, so it cannot record this fit of {model.name!r}. Use "
+            "one recorder for each fit that runs at the same time."
         )
 
 
 def check_once(waiting: Mapping[int, Waiting]) -> None:
-    """Refuses a recorder that is among the callbacks of a fit twice.
+    """Rejects a recorder that appears twice in the callbacks of a fit.
 
     Args:
-        waiting: By thread, fits that were let in and have not begun.
+        waiting: By thread, fits that were admitted and have not begun.
 
     Raises:
         ValueError: If it is.
@@ -80,7 +80,7 @@ def check_once(waiting: Mapping[int, Waiting]) -> None:
     here = Stack.here()
     before = waiting.get(here.thread)
     common = before and before.stack.common(here)
-    # Keras' loop over the callbacks of a fit goes on.
+    # Keras is still looping over the callbacks of that fit.
     if common and common.f_code.co_name == "on_train_begin":
         raise ValueError(
             "This recorder appears twice in the callbacks of a fit. Pass it once."
@@ -95,18 +95,18 @@ def check_size(
     store: Store,
     probes: Probes,
 ) -> None:
-    """Refuses what memory has no room for.
+    """Rejects records for which memory has no room.
 
     Args:
         fit: The fit.
         epoch: The epoch that it begins with.
-        steps: How many steps were run before.
+        steps: How many steps were run before it.
         settings: The recorder's.
         store: Its store, which learns how many records will come.
         probes: Its probes.
 
     Raises:
-        ValueError: If there is no room; says what would fit.
+        ValueError: If there is no room; the message says what would fit.
     """
     if fit.epochs is None:
         return

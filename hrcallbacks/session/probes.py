@@ -1,4 +1,4 @@
-"""What is taken of which step."""
+"""What is taken from each step."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,8 +21,8 @@ class Probes:
 
     Args:
         settings: The recorder's.
-        store: Where it is declared.
-        of_each_step: What is taken of each step for others than the recording.
+        store: Where the record's arrays are declared.
+        of_each_step: What else is taken from each step, such as for sinks.
     """
 
     def __init__(
@@ -32,37 +32,37 @@ class Probes:
         self._settings = settings
         self._store = store
         self._of_each_step = list(of_each_step)
-        # Of a mean, each step has its share.
+        # Every step contributes to a mean.
         self._of_others = [*self._of_each_step]
         if settings.mean:
             self._of_others.append(self.plan.gradients)
         self._recorded: Probe | None = None
         self._other: Probe | None = None
-        self._seen: list[Any] = []  # The variables and optimizers they were made for.
+        self._seen: list[Any] = []  # The variables and optimizers of the probes.
         self._record_bytes = 0
         # Called once a model's variables are known, if that is in its first step.
         self.on_late: Callable[[], None] = self.check
 
     @property
     def all(self) -> list[Probe]:
-        """Those that there are."""
+        """The probes made so far."""
         return [probe for probe in (self._recorded, self._other) if probe is not None]
 
     def of_step(self, *, recorded: bool) -> Probe | None:
-        """What is to be taken of a step; None if nothing is.
+        """The probe for a step; None if nothing is taken from it.
 
-        A model that Keras builds in its first step has no variables before: that step
-        is captured, wanted or not, and selected from before the update.
+        A model that Keras builds in its first step has no variables before. That step
+        is always captured, and the variables are selected before its update.
         """
         return self._recorded if recorded or not self.is_resolved else self._other
 
     def prepare(self, fit: ModelFit) -> None:
-        """Makes the probes, if the ones of an earlier fit will not do.
+        """Makes the probes, unless those of an earlier fit can be used.
 
         Raises:
             ValueError: If nothing can be recorded of the model.
         """
-        # The optimizers too: a model compiled again has others.
+        # Optimizers too: compiling again replaces them.
         seen = [*fit.model.trainable_variables, *fit.optimizers]
         if self._recorded is None or list(map(id, seen)) != list(map(id, self._seen)):
             recorded = [*self.plan.quantities, *self._of_each_step]
@@ -92,7 +92,7 @@ class Probes:
         return selected
 
     def check(self) -> None:
-        """Refuses what was selected if the store holds something else.
+        """Rejects the selection if the store holds something else.
 
         Raises:
             ValueError: If it does.
@@ -101,14 +101,14 @@ class Probes:
 
     @property
     def record_bytes(self) -> int:
-        """Size of a record, with what the store holds already."""
+        """Size of a record, including what the store already holds."""
         if not self._record_bytes:
             columns = self._store.columns
             self._record_bytes = columns.record_bytes_with(self.plan.specs)
         return self._record_bytes
 
     def declare(self, model: Any) -> None:
-        """Declares what was selected to the store, and describes it there.
+        """Declares and describes the selection in the store.
 
         Raises:
             ValueError: If the store holds something else.
@@ -128,7 +128,7 @@ class Probes:
 
     @property
     def has_seen_optimizer(self) -> bool:
-        """Whether an optimizer was seen at work."""
+        """Whether an optimizer was called."""
         return any(probe.optimizers for probe in self.all)
 
     @property
@@ -138,6 +138,6 @@ class Probes:
         return failures[0] if failures else None
 
     def forget_failures(self) -> None:
-        """What went wrong was said."""
+        """Forgets failures that were reported."""
         for probe in self.all:
             probe.failure = None

@@ -2,7 +2,7 @@
 
 Everything that can fail between a captured step and the bytes in the store goes through
 one door: see `hrcallbacks.session.door`. Nothing takes effect before the first epoch
-begins: a fit that is refused before then leaves no trace.
+begins, so a fit that is rejected before then leaves no trace.
 """
 
 import contextlib
@@ -46,10 +46,10 @@ class Session:
         store: Where records go.
         audience: The sinks.
         intake: Makes records of captured steps.
-        probes: What is taken of which step.
+        probes: What is taken from each step.
         begun: The latest fit that has begun, or None.
-        stopped: Whether nothing is recorded: no fit has begun, or a fault stopped it.
-        deferred: What will end the training at the next hook, such as Ctrl-C.
+        stopped: Whether recording is off: no fit has begun, or a fault stopped it.
+        deferred: What ends the training at the next hook, such as Ctrl-C.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,19 +68,19 @@ class Session:
         self.begun: BegunFit | None = None
         self.stopped: bool = True
         self.deferred: BaseException | None = None
-        self._lock = threading.Lock()  # Fits in two threads may ask to be let in.
+        self._lock = threading.Lock()  # Fits in two threads may ask at once.
         self._waiting: dict[int, Waiting] = {}  # By thread.
         self._steps = Steps(
             settings, self.clock, self.probes, self.intake, self.audience
         )
 
-    # A fit is let in, and begins.
+    # A fit is admitted, and begins.
 
     def admit(self, fit: ModelFit) -> None:
-        """Checks all that can be checked of a fit; changes nothing.
+        """Checks everything about a fit that can be checked; changes nothing.
 
         Raises:
-            ValueError: If it cannot be recorded; says why.
+            ValueError: If it cannot be recorded; the message says why.
             OSError: If the store cannot be written.
         """
         with self._lock:
@@ -117,24 +117,24 @@ class Session:
             epoch: Its number, from 1.
 
         Raises:
-            ValueError: If the fit was refused.
+            ValueError: If the fit is rejected.
             OSError: If the store cannot be written.
         """
         with self._lock:
             waiting = self._waiting.pop(threading.get_ident(), None)
             if waiting is not None:
-                self._check_free(waiting.fit)  # Two may have been let in.
+                self._check_free(waiting.fit)  # Two may have been admitted.
                 self._check_model(waiting.fit)
                 self._begin(waiting, epoch)
         begun = self.begun
-        if begun is not None and not begun.has_ended:  # Counts on after a fault.
+        if begun is not None and not begun.has_ended:  # Keeps counting after a fault.
             self.clock.begin_epoch(epoch)
         if not self.stopped:
             self._steps.begin_epoch()
 
     def _begin(self, waiting: Waiting, epoch: int) -> None:
         fit = waiting.fit
-        self.probes.prepare(fit)  # Again: another fit may have been let in meanwhile.
+        self.probes.prepare(fit)  # Again: another fit may have been admitted.
         preflight.check_size(
             fit, epoch, self.clock.total, self.settings, self.store, self.probes
         )
@@ -168,26 +168,26 @@ class Session:
         self.store.begin_fit(
             snapshot_fit(variables, run_eagerly=fit.model.run_eagerly, known=known)
         )
-        # Now, while variables have their values: under JAX they have none in a fit.
+        # Now, while variables have values: on JAX they have none during a fit.
         self.intake.begin_fit(snapshot_optimizers(fit.optimizers, known=known))
         steps = self.store.begin_epoch(epoch, self.clock.steps, fit.batches)
         self.clock.steps = self.clock.before_fit = steps
 
     def _declare_late(self) -> None:
-        """Of a model that is built in its first step."""
+        """Declares the variables of a model built in its first step."""
         if not self.stopped:
             self.probes.declare(self.model)
 
-    # It goes on.
+    # The fit runs.
 
     def raise_deferred(self) -> None:
-        """Ends the training where something is to."""
+        """Raises what was deferred, if anything."""
         error, self.deferred = self.deferred, None
         if error is not None:
             raise error
 
     def begin_execution(self, batch: int) -> None:
-        """Has the execution that comes record, if one of its steps is to be."""
+        """Makes the next execution record, if one of its steps is wanted."""
         self.raise_deferred()
         self._begin_execution(batch)
 
@@ -204,7 +204,7 @@ class Session:
         ArmedStep.arm(model, probe, functools.partial(self.receive, probe))
 
     def end_execution(self, batch: int, logs: Any) -> None:
-        """Counts the steps that ran; lets sinks add to the logs."""
+        """Counts the steps that ran, and lets sinks add to the logs."""
         if self.begun is None:
             return
         size = getattr(self.model, "steps_per_execution", 1)
@@ -221,7 +221,7 @@ class Session:
         self._steps.take(probe, number, logs, packed)
 
     def end_epoch(self, logs: Any) -> None:
-        """Hands the epoch's records on, with the epoch's metrics."""
+        """Passes the epoch's records on, with the epoch's metrics."""
         self.raise_deferred()
         self._end_epoch(logs)
 
@@ -231,10 +231,10 @@ class Session:
         self.audience.look(self.recording)
         self.audience.speak(self.model)
 
-    # It ends: as it should, by a fault, or broken off.
+    # The fit ends: as it should, by a fault, or interrupted.
 
     def end_fit(self) -> None:
-        """Waits until all is stored; says so if nothing of the fit was recorded."""
+        """Waits until everything is stored; warns if nothing was recorded."""
         self._end_fit()
         if self.begun is not None:
             self.begun.end()
@@ -254,7 +254,7 @@ class Session:
             notices.nothing_recorded(self.settings, steps)
 
     def stop(self, error: Exception) -> None:
-        """Stops the recording, not the training, and says what can be read of it."""
+        """Stops the recording, not the training, and says what can still be read."""
         self.stopped = True
         self.probes.forget_failures()
         self.store.note_fault(repr(error))
@@ -274,7 +274,7 @@ class Session:
         return 0
 
     def settle(self) -> None:
-        """Closes the books on a fit that broke off, of which no hook says anything."""
+        """Finishes a fit that was interrupted, which no hook reports."""
         begun = self.begun
         if begun is None or begun.has_ended or begun.is_running:
             return
@@ -294,31 +294,31 @@ class Session:
 
     @guarded
     def _flush(self) -> None:
-        # Of an epoch of unknown length, the last step is known only at its end.
+        # If an epoch's length is unknown, its last step is known only at its end.
         if not (self.settings.cadence.per_epoch and self.clock.batches is None):
             self.intake.flush()
         self.intake.wait()
         self.store.flush()
 
-    # It is read.
+    # The recording is read.
 
     def recording(self) -> Recording:
         """The `Recording` so far."""
         return Recording.of(self.readable())
 
     def readable(self) -> Snapshot:
-        """What can be read of the store, once all that came before is in it."""
+        """What can be read from the store, once everything so far is in it."""
         self.settle()
         self._flush()
         return self.store.snapshot()
 
     def close(self) -> None:
-        """Lets the store go; nothing is recorded any more."""
+        """Releases the store; recording is over."""
         self.settle()
         self.stopped = True
         self._waiting.clear()
         self.intake.discard()
-        # Of a store that was removed there is nothing to keep.
+        # A store that was removed has nothing to keep.
         with contextlib.suppress(FileNotFoundError):
             self.store.close()
         self.audience.end()

@@ -26,7 +26,7 @@ class Settings:
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument has no such value, or two do not go together.
+        ValueError: If an argument has an invalid value, or two are incompatible.
     """
 
     variables: Variables
@@ -42,7 +42,7 @@ class Settings:
     sinks: Sequence[Sink]
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be recorded, when the recorder is made."""
+        """Rejects what cannot be recorded when the recorder is made."""
         choice(self.weights_at, "weights_at", ("after", "before"))
         choice(self.epoch_gradient, "epoch_gradient", ("last", "mean"))
         hint = "Such as 2 * 1024**3 for 2 GiB."
@@ -55,7 +55,7 @@ class Settings:
             )
         if self.mean and not cadence.per_epoch:
             raise ValueError(
-                "epoch_gradient='mean' is one record an epoch: it belongs to "
+                "epoch_gradient='mean' makes one record per epoch: it needs "
                 f"record_freq='epoch'. Received: record_freq={self.record_freq!r}."
             )
         self._check_store()
@@ -65,11 +65,11 @@ class Settings:
 
     def _check_store(self) -> None:
         if self.resume and self.store is None:
-            raise ValueError("resume=True goes on with a store. Give its path: store=.")
+            raise ValueError("resume=True continues a store. Give its path: store=.")
         if self.resume and NUMBER in os.fspath(self.store or ""):
             raise ValueError(
-                f"resume=True goes on with one store, and store={self.store!r} names "
-                "a new one each time. Give the path of the one to go on with."
+                f"resume=True continues one store, but store={self.store!r} names a "
+                "new one each time. Give the path of the one to continue."
             )
 
     def _check_metadata(self) -> None:
@@ -79,7 +79,7 @@ class Settings:
             text = json.dumps(self.metadata, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                "Expected metadata: a dict of what JSON has, such as {'seed': 3}. "
+                "Expected metadata: a dict that JSON can hold, such as {'seed': 3}. "
                 f"Received: {self.metadata!r:.200} ({error})."
             ) from error
         if not isinstance(self.metadata, Mapping):
@@ -87,7 +87,7 @@ class Settings:
                 "Expected metadata: a dict, such as {'seed': 3}. "
                 f"Received: {self.metadata!r:.200}."
             )
-        # A copy: it stays as it was given.
+        # A copy: later changes to the dict do not matter.
         object.__setattr__(self, "metadata", json.loads(text))
 
     def _check_sinks(self) -> None:
@@ -107,7 +107,7 @@ class Settings:
         taken = [quantity.name for sink in sinks for quantity in sink.takes()]
         if len(set(taken)) < len(taken):
             raise ValueError(
-                f"Two of sinks= take {taken[0]!r} of each step: {sinks!r}. Keep one; "
+                f"Two of sinks= take {taken[0]!r} from each step: {sinks!r}. Keep one; "
                 "hr.Logs(by='variable') has the norm of all gradients too."
             )
         object.__setattr__(self, "sinks", tuple(sinks))
@@ -131,7 +131,7 @@ class Settings:
         )
 
     def describe(self) -> dict[str, Any]:
-        """What holds for the whole recording, for `Recording.attributes`."""
+        """What describes the whole recording, for `Recording.attributes`."""
         metadata = {} if self.metadata is None else {"metadata": self.metadata}
         return {
             "record_freq": self.cadence.describe(),

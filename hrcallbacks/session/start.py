@@ -1,4 +1,4 @@
-"""What a fit starts from: all that a replay needs beside the records."""
+"""What a fit starts from: everything a replay needs besides the records."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from hrcallbacks.types import Fit, OptimizerStart, VariableStart
 def snapshot_fit(
     variables: Mapping[str, Any], *, run_eagerly: bool, known: bool
 ) -> Fit:
-    """What a replay of a fit starts from, but for the optimizers.
+    """What a replay of a fit starts from, apart from the optimizers.
 
     Args:
         variables: The variables that are recorded, by path.
@@ -37,11 +37,11 @@ def snapshot_fit(
 def snapshot_optimizers(
     optimizers: Iterable[Any], *, known: bool
 ) -> dict[int, OptimizerStart]:
-    """What a replay needs to know of optimizers, by their ids.
+    """What a replay needs to know about optimizers, by their ids.
 
     Args:
-        optimizers: Those of a model.
-        known: Whether a replay is possible; then with their state.
+        optimizers: A model's optimizers.
+        known: Whether a replay is possible; if so, their state is included.
     """
     return {
         id(o): describe_optimizer(o, _state(o) if known else None) for o in optimizers
@@ -57,19 +57,19 @@ def _state(optimizer: Any) -> list[np.ndarray] | None:
 
 
 def _copied(variable: Any) -> np.ndarray:
-    # What comes to the host may be a view of what the step then updates.
+    # The host array may be a view of what the step then updates.
     return np.array(backend.to_host(variable))
 
 
 def describe(part: Any) -> dict[str, Any]:
-    """Class and config of an optimizer or constraint; None for a config it lacks.
+    """Class and config of an optimizer or constraint; None for a missing config.
 
     Returns:
-        A dict as of `keras.saving.serialize_keras_object`.
+        A dict like that of `keras.saving.serialize_keras_object`.
     """
     if part is None:
         return {"class_name": None, "config": None}
-    # One without get_config is trained with and recorded all the same.
+    # One without get_config still trains and is still recorded.
     try:
         described: Any = keras.saving.serialize_keras_object(part)
         return described
@@ -80,7 +80,7 @@ def describe(part: Any) -> dict[str, Any]:
 def describe_optimizer(
     optimizer: Any, state: Sequence[np.ndarray] | None
 ) -> OptimizerStart:
-    """What a replay needs to know of an optimizer, but for the paths that it updates.
+    """What a replay needs to know about an optimizer, except the paths it updates.
 
     Args:
         optimizer: The optimizer.
@@ -92,7 +92,7 @@ def describe_optimizer(
     return OptimizerStart(
         class_name=described["class_name"],
         config=described if described["config"] is not None else None,
-        # A schedule is an object with a config of its own.
+        # A schedule is an object with its own config.
         scheduled=isinstance(own.get("learning_rate"), dict),
         skips_nonfinite=inner is not optimizer,
         state=state,
@@ -100,5 +100,5 @@ def describe_optimizer(
 
 
 def _updating(optimizer: Any) -> Any:
-    # A LossScaleOptimizer updates nothing by itself.
+    # A LossScaleOptimizer itself updates nothing.
     return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,4 +1,4 @@
-"""What is done with each step of a fit, and with each epoch."""
+"""What happens to each step and each epoch of a fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,14 +17,14 @@ from hrcallbacks.session.settings import Settings
 
 
 class Steps:
-    """Counts steps, and hands those that were captured on.
+    """Counts steps, and passes on those that were captured.
 
     Args:
-        settings: What the recorder was asked for.
+        settings: The recorder's arguments.
         clock: Counts steps.
-        probes: What is taken of which step.
-        intake: What makes records of captured steps.
-        audience: Who else hears of them.
+        probes: What is taken from each step.
+        intake: Makes records of captured steps.
+        audience: The sinks.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Steps:
         self._has_warned = False
 
     def begin_epoch(self) -> None:
-        """An epoch begins whose steps are recorded."""
+        """A recorded epoch begins."""
         if self._settings.mean:
             self._mean = EpochMean(self._probes.plan.gradients)
 
     def begin_execution(self, batch: int, model: Any) -> Probe | None:
-        """Gives what is to be taken of the execution that comes."""
+        """Returns what to take from the next execution."""
         # With steps_per_execution, one call of the train function runs several steps.
         self._clock.begin_execution(batch, model.steps_per_execution)
         wanted = bool(self._clock.wanted) or self._clock.counts_itself
@@ -81,7 +81,7 @@ class Steps:
         self._intake.add(TakenStep(probe, step, logs, packed, size, self._mean))
 
     def end_epoch(self, logs: Any, model: Any) -> None:
-        """Hands the epoch's records on, with the epoch's metrics.
+        """Passes the epoch's records on, with the epoch's metrics.
 
         Raises:
             Exception: What kept a step from being recorded.
@@ -90,13 +90,13 @@ class Steps:
             raise self._probes.failure
         if missed := self._clock.missed:
             raise RuntimeError(
-                f"{len(missed)} of the steps that were to be recorded were not seen, "
-                f"the first of them step {missed[0]}: Keras {keras.__version__} ran "
-                "them in a way that this version of hrcallbacks does not know"
+                f"{len(missed)} of the steps to record were not seen, the first of "
+                f"them step {missed[0]}: Keras {keras.__version__} ran them in a way "
+                "that this version of hrcallbacks does not know"
             )
         self._audience.log_epoch(logs)
         self._intake.end_epoch(self._clock.epoch, self._clock.total, logs or {})
-        # Before another callback says that this epoch is done.
+        # Before another callback marks this epoch as done.
         if self._settings.resume or self._audience.waits:
             self._intake.wait()
         seen = self._probes.has_seen_optimizer or self._has_warned

@@ -1,4 +1,4 @@
-"""Where jobs run: at once, or one after another in a thread."""
+"""Where jobs run: immediately, or one after another in a thread."""
 
 import concurrent.futures
 import threading
@@ -9,15 +9,15 @@ Job = Callable[[], None]
 
 
 class Worker(ABC):
-    """Runs jobs in the order in which they come.
+    """Runs jobs in the order in which they are submitted.
 
-    A job that fails, by whatever exception, is the last one: whoever submits another,
-    or waits, hears of it.
+    After a job fails, with any exception, no other runs: the next `submit` or `wait`
+    raises.
     """
 
     @abstractmethod
     def submit(self, job: Job, size: int) -> None:
-        """Has a job run, once those before it have.
+        """Runs a job after those before it.
 
         Args:
             job: A function.
@@ -37,7 +37,7 @@ class Worker(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Runs no job any more that has not begun, and forgets failures."""
+        """Drops the jobs that have not begun, and forgets failures."""
 
     @abstractmethod
     def close(self) -> None:
@@ -45,7 +45,7 @@ class Worker(ABC):
 
 
 class Inline(Worker):
-    """Runs jobs at once."""
+    """Runs jobs immediately."""
 
     def submit(self, job: Job, size: int) -> None:
         """Runs a job."""
@@ -62,7 +62,7 @@ class Inline(Worker):
 
 
 class Background(Worker):
-    """Runs jobs in a thread of its own.
+    """Runs jobs in a separate thread.
 
     Args:
         limit: Bytes that may wait; `submit` waits while there are more.
@@ -103,7 +103,7 @@ class Background(Worker):
         if isinstance(failure, Exception):
             raise failure
         if failure is not None:
-            # Here it would end the training: it was meant for the thread.
+            # Raised here, it would end the training: it was meant for the thread.
             raise RuntimeError(f"the thread that stores records died: {failure!r}")
 
     def wait(self) -> None:

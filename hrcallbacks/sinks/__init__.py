@@ -1,1 +1,1 @@
-"""Who hears of records while training goes on."""
+"""What receives records during training."""

@@ -1,4 +1,4 @@
-"""What is wrong with a run, said while it goes on."""
+"""Alerts raised while a run is training."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -17,23 +17,24 @@ _NAN = "nan"
 
 
 class Alert(Sink):
-    """Says what is wrong with a run while it goes on, once a finding.
+    """Warns when something is wrong with a run, once per finding, while it trains.
 
     Notes, the mildest findings, are left out, and what follows from another finding is
-    named with it; gradients that a `LossScaleOptimizer` is there to skip are no alert.
+    named with it. Nonfinite gradients are left out too if a `LossScaleOptimizer` skips
+    their steps.
 
     Args:
-        rules: `"nan"` for NaN and infinity in what is recorded of gradients and
-            weights, and in the loss, as soon as records reach the host, at an epoch's
-            end at the latest; the name of another rule of `hr.diagnose.RULES`, such as
-            `"dead_units"`, or a rule, `hr.diagnose.DeadUnits(min_records=50)`, asked at
-            each epoch's end about the recording so far; or a list of these.
+        rules: `"nan"` looks for NaN and infinity in the loss and in the recorded
+            gradients and weights, as soon as records reach the host, at the latest at
+            an epoch's end. Another name from `hr.diagnose.RULES`, such as
+            `"dead_units"`, or a rule, such as `hr.diagnose.DeadUnits(min_records=50)`,
+            checks the recording so far at each epoch's end. Or a list of these.
         stop: Whether to stop training too, at the end of the step or the epoch. Not
-            for `attached`.
+            allowed with `attached`.
 
     Raises:
-        TypeError: If `rules` is of no such kind.
-        ValueError: If there is no rule of such a name.
+        TypeError: If `rules` has the wrong type.
+        ValueError: If there is no rule with that name.
 
     Example:
         >>> Alert(["nan", "dead_units"], stop=True)
@@ -66,8 +67,8 @@ class Alert(Sink):
         """See `Sink.check_loop`."""
         if self._stop:
             raise ValueError(
-                "hr.Alert(..., stop=True) stops a fit; a loop of your own, no one but "
-                "you. Use stop=False."
+                "hr.Alert(..., stop=True) can stop only fit. Use stop=False, and stop "
+                "your own loop yourself."
             )
 
     def begin(self, run: RunInfo) -> None:
@@ -82,7 +83,7 @@ class Alert(Sink):
             self._alert(text)
 
     def look(self, recording: "Recording") -> None:
-        """Asks the rules about the recording so far."""
+        """Applies the rules to the recording so far."""
         if self._watch is None or not len(recording):
             return
         rows = self._watch.look(recording).to_frame().to_dict("records")

@@ -17,21 +17,21 @@ from hrcallbacks.types import RunInfo
 class Logs(Sink):
     """Adds the norm of the gradients to the logs of `fit`.
 
-    `gradient_norm` is then in the progress bar, in `History`, and for `CSVLogger`,
-    `EarlyStopping(monitor="gradient_norm")` and all others that come after the recorder
-    among the callbacks; also in `Recording.index`. In a batch's logs it is that of its
-    step (of the last one of an execution of several), in an epoch's the mean over all
-    its steps, recorded or not, NaN and infinity included. Where a step updates a
-    variable several times, its latest gradient counts.
+    `gradient_norm` then appears in the progress bar, in `History`, in
+    `Recording.index`, and for all callbacks after the recorder, such as `CSVLogger` and
+    `EarlyStopping(monitor="gradient_norm")`. A batch's logs have the norm of its step
+    (the last one, if an execution has several). An epoch's logs have the mean over all
+    its steps, recorded or not, including NaN and infinity. If a step updates a variable
+    several times, the latest gradient counts.
 
     Args:
-        gradients: `"norm"`, the Frobenius norm of all chosen variables' gradients
+        gradients: `"norm"`, the Frobenius norm of all selected variables' gradients
             together, whether they are recorded or not.
-        by: `"variable"` adds `gradient_norm/<path>` for each variable too; NaN where it
-            got no gradient.
+        by: `"variable"` also adds `gradient_norm/<path>` for each variable; NaN where
+            it got no gradient.
 
     Raises:
-        ValueError: If an argument has no such value.
+        ValueError: If an argument has an invalid value.
 
     Example:
         >>> Logs(gradients="norm", by="variable")
@@ -51,15 +51,15 @@ class Logs(Sink):
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
-        # Kept on the device until Keras wants its logs. Keras may run the hook that
-        # asks for a step's logs in threads of its own, steps behind the training and in
-        # no order. It waits there for the step's loss; so a norm is brought to the host
-        # there as well, and the training thread waits for none.
-        self._waiting: dict[int, tuple[int, Any]] = {}  # By batch: its place below.
+        # Norms stay on the device until Keras wants its logs. Keras may run the hook
+        # for a step's logs in other threads, steps behind the training and unordered.
+        # That hook waits for the step's loss anyway. So it also brings the norm to the
+        # host, and the training thread never waits.
+        self._waiting: dict[int, tuple[int, Any]] = {}  # By batch, with its place.
         self._values: list[np.ndarray | None] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes over: nothing of an epoch."""
+        """What a copy keeps: nothing from an epoch."""
         return {"_norm": self._norm, "_has_warned": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -73,9 +73,9 @@ class Logs(Sink):
         return f"<Logs of {GradientNorm.name}{by}>"
 
     def check_loop(self) -> None:
-        """See `Sink.check_loop`: there are no logs."""
+        """See `Sink.check_loop`: a loop has no logs."""
         raise ValueError(
-            "hr.Logs adds to the logs of fit; outside of fit there are none. Record "
+            "hr.Logs adds to the logs of fit; outside fit there are none. Record "
             "gradients='norm' instead, or pass the recorder to fit."
         )
 
@@ -139,7 +139,7 @@ class Logs(Sink):
         if not self._has_warned:
             self._has_warned = True
             self.say(
-                f"The logs have {GradientNorm.name!r} from elsewhere already, and keep "
-                "it: hr.Logs adds nothing. Is there another recorder, or a metric of "
+                f"The logs already have {GradientNorm.name!r} from elsewhere, so "
+                "hr.Logs does not add it. Is there another recorder, or a metric with "
                 "that name?"
             )

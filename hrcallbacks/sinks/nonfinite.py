@@ -1,4 +1,4 @@
-"""NaN and infinity in records, found as they are stored."""
+"""Finds NaN and infinity in records as they are stored."""
 
 import math
 from collections.abc import Iterator
@@ -9,19 +9,19 @@ from hrcallbacks.reductions.reduction import RAW
 from hrcallbacks.types import Record, RunInfo, Step
 
 _MOST_NAMED = 5
-# Of these a number that is not finite says that an element is not: not of update_ratio,
-# infinite where weights are zero, nor of a function of the user's own.
+# A nonfinite value of these means a nonfinite element. That does not hold for
+# update_ratio, infinite where weights are zero, nor for functions of users.
 _TELLING = ("norm", "mean", "std", "min", "max", "abs_max", "update_norm", "Sample")
 
 
 class Nonfinite:
     """Looks for NaN and infinity in the records of a fit.
 
-    A variable's gradients and its weights are each told of once, and the loss.
+    The loss, and each variable's gradients and weights, are reported once each.
 
     Args:
-        run: The fit. Where an optimizer skips steps whose gradients are not finite,
-            those are of no account.
+        run: The fit. If an optimizer skips steps whose gradients are not finite, those
+            gradients are ignored.
     """
 
     def __init__(self, run: RunInfo) -> None:
@@ -34,7 +34,7 @@ class Nonfinite:
         self._told: set[tuple[str, str]] = set()
 
     def look(self, record: Record) -> str | None:
-        """What is new in a record, as a sentence; None if nothing is."""
+        """What is newly found in a record, as a sentence, or None."""
         found = dict(self._found(record))
         new = [text for what, text in found.items() if what not in self._told]
         self._told |= found.keys()
@@ -53,7 +53,7 @@ class Nonfinite:
 
 
 def _what(kind: str, name: str, value: np.ndarray) -> str | None:
-    """What of a recorded value is not finite, in words; None if all is."""
+    """What is nonfinite in a recorded value, in words, or None."""
     if kind in (RAW, "Sample"):
         count = value.size - int(np.isfinite(value).sum())
         return f"{count:,} of {value.size:,} elements" if count else None

@@ -1,4 +1,4 @@
-"""What a sink is: somebody who hears of a recording while training goes on."""
+"""What a sink is: an object that receives records during training."""
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Message:
-    """What a sink has to say.
+    """A message from a sink.
 
     Attributes:
         text: A sentence or two.
@@ -28,13 +28,13 @@ class Message:
 
 
 class Sink:
-    """Hears of records while training goes on: `GradientRecorder(sinks=[...])`.
+    """Receives records during training: `GradientRecorder(sinks=[...])`.
 
-    A subclass overrides what it wants to hear of. `begin` and `look` are called in the
-    thread that trains, `add`, `end_epoch` and `end` in the one that stores records,
-    which is another one where the recorder has a `store`. What `begin` raises refuses
-    the fit; what any other method raises is said once, as a warning, and this sink
-    hears no more of that fit. Training and recording go on.
+    A subclass overrides the methods it needs. `begin` and `look` are called in the
+    training thread; `add`, `end_epoch` and `end` in the thread that stores records,
+    which is a separate one if the recorder has a `store`. An exception in `begin`
+    rejects the fit. An exception in any other method becomes one warning, and the sink
+    is not called again in that fit. Training and recording go on.
 
     A sink belongs to one recorder. A copy of the recorder has copies of its sinks.
 
@@ -46,17 +46,17 @@ class Sink:
         ...                 print(record.step.step, key.path, float(value))
     """
 
-    # Whether an epoch's end waits until its records were handed over.
+    # Whether an epoch's end waits until its records are handed over.
     waits: bool = False
 
     def begin(self, run: RunInfo) -> None:
         """A fit begins.
 
         Args:
-            run: What holds for it.
+            run: What describes it.
 
         Raises:
-            ValueError: If there is nothing to hear in it.
+            ValueError: If the sink can do nothing with it.
             OSError: If a file cannot be written.
         """
 
@@ -64,24 +64,24 @@ class Sink:
         """A record was stored."""
 
     def end_epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """An epoch has ended, and its records were handed over.
+        """An epoch has ended, and its records have been handed over.
 
         Args:
             epoch: Its number, from 1.
-            logs: Its logs, as Keras gives them.
+            logs: Its logs from Keras.
         """
 
     def end(self) -> None:
-        """The fit has ended, or broke off, or the recording stopped."""
+        """The fit ended or was interrupted, or the recording stopped."""
 
     def look(self, recording: "Recording") -> None:
-        """An epoch has ended: here is the recording so far.
+        """An epoch has ended: called with the recording so far.
 
-        Overriding it has each epoch's end wait until its records are stored.
+        If a subclass overrides it, each epoch's end waits until its records are stored.
         """
 
     def say(self, text: str, *, stop: bool = False) -> None:
-        """Has the thread that trains warn, and stop training if that is asked for.
+        """Makes the training thread warn, and stop training if `stop` is True.
 
         Args:
             text: A sentence or two, with a full stop.
@@ -90,7 +90,7 @@ class Sink:
         self._messages.append(Message(text, stop))
 
     def messages(self) -> Iterator[Message]:
-        """What was said since it was last asked."""
+        """The messages since the last call."""
         while self._messages:
             yield self._messages.popleft()
 
@@ -100,16 +100,16 @@ class Sink:
         return vars(self).setdefault("_said_so_far", collections.deque())
 
     def check_loop(self) -> None:
-        """Refuses a loop of the user's own, if it is of no use there.
+        """Rejects the user's own loop, if the sink is useless there.
 
         Raises:
-            ValueError: If it is.
+            ValueError: If it is useless there.
         """
 
     # For Keras' logs: see `hrcallbacks.sinks.logs`.
 
     def takes(self) -> "Sequence[Quantity]":
-        """Quantities that it wants of each step, recorded or not."""
+        """The quantities that it needs from each step, recorded or not."""
         return ()
 
     def see_step(self, batch: int, values: Mapping[str, Any]) -> None:
@@ -117,14 +117,14 @@ class Sink:
 
         Args:
             batch: Its number in the epoch, from 1.
-            values: The tensor of each quantity that it takes; on the device.
+            values: The tensor of each quantity that it takes, on the device.
         """
 
     def metrics(self, values: Mapping[str, np.ndarray]) -> Mapping[str, float]:
         """Numbers for a record's metrics.
 
         Args:
-            values: What it takes of the record's step, on the host.
+            values: What it takes from the record's step, on the host.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""Records for TensorBoard, written while training goes on."""
+"""Writes records for TensorBoard during training."""
 
 import os
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from hrcallbacks.types import Record, RunInfo
 class TensorBoard(Sink):
     """Writes records for TensorBoard as they are stored, and each epoch's logs.
 
-    Norms and other numbers become scalars, raw gradients and weights, and
-    `hr.Histogram`s, histograms, with the tags and steps of Keras' own `TensorBoard`
-    callback; see `hr.to_tensorboard`.
+    Norms and other numbers become scalars. Raw gradients and weights become histograms,
+    as do `hr.Histogram`s. Tags and steps are those of Keras' `TensorBoard` callback;
+    see `hr.to_tensorboard`.
 
     Args:
-        logdir: The folder. Give each callback one of its own.
+        logdir: The folder. Give each callback its own.
 
     Raises:
         ImportError: If TensorBoard is not installed.
-        TypeError: If `logdir` is no path.
+        TypeError: If `logdir` is not a path.
         ValueError: If it is a URL.
     """
 
@@ -30,7 +30,7 @@ class TensorBoard(Sink):
         self._run: RunWriter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes over: no open files."""
+        """What a copy keeps: no open files."""
         return {"_logdir": self._logdir, "_run": None}
 
     def __repr__(self) -> str:
@@ -38,7 +38,7 @@ class TensorBoard(Sink):
         return f"<TensorBoard in {str(self._logdir)!r}>"
 
     def begin(self, run: RunInfo) -> None:
-        """See `Sink.begin`. Of several workers the chief alone writes.
+        """See `Sink.begin`. Of several workers, only the chief writes.
 
         Raises:
             OSError: If the folder cannot be written.

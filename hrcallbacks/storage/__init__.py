@@ -1,1 +1,1 @@
-"""Where records are kept."""
+"""Where records are stored."""

@@ -4,30 +4,30 @@ import numpy as np
 
 from hrcallbacks.storage.columns import Column
 
-# Of how many bytes a chunk is made while nobody knows how many records will come.
+# Bytes in a chunk while the number of records is unknown.
 _CHUNK_BYTES = 4 * 1024**2
-# A larger row is kept as it came: copying it into a chunk takes longer.
+# A larger row is kept as it is: copying it into a chunk is slower.
 _LARGE_ROW = 64 * 1024
 
 
 class Buffer:
-    """The rows of a column, in chunks that are never moved while records come.
+    """The rows of a column, in chunks that are never moved while records are added.
 
-    Large rows are kept as they come. When they are first read, they are put into one
-    chunk, and let go one by one: at no moment are all of them held twice.
+    Large rows are kept as they are. When first read, they are copied into one chunk and
+    freed one by one, so that memory never holds all of them twice.
     """
 
     def __init__(self, column: Column, missing: int) -> None:
         self._column = column
         self._chunks: list[np.ndarray] = []
-        self._ends: list[int] = []  # Number of the row that follows each chunk's last.
+        self._ends: list[int] = []  # Number of the row after each chunk's last.
         self._filled = 0
         self._large = column.row_bytes > _LARGE_ROW
         for number in range(missing):  # Records from before the column was declared.
             self.put(number, None, missing)
 
     def put(self, number: int, row: np.ndarray | None, expected: int) -> None:
-        """Sets the next row; again, where storing a record was broken off."""
+        """Sets the next row, or sets it again if storing a record was interrupted."""
         while self._chunks and self._start_of_last >= number:
             self._chunks.pop()
             self._ends.pop()
@@ -56,7 +56,7 @@ class Buffer:
         self._ends.append(end)
 
     def rows(self, count: int) -> np.ndarray:
-        """The first rows, not to be written to: a view of what lies here."""
+        """The first rows, as a read-only view."""
         if len(self._chunks) > 1:
             self._join()
         if not self._chunks:
@@ -68,7 +68,7 @@ class Buffer:
     def _join(self) -> None:
         end = self._ends[-1]
         joined = np.empty((end, *self._column.shape), self._column.dtype)
-        # Memory of the new array is taken as it is written, that of the old given back.
+        # The new array takes memory as it is written; the old ones give theirs back.
         start = 0
         chunks, self._chunks = self._chunks, [joined]
         for stop in self._ends:

@@ -1,7 +1,7 @@
-"""What a store may hold, whoever wrote it.
+"""Checks what a store holds, whoever wrote it.
 
-Its attributes are JSON of a known form, its arrays hold numbers, and only the codecs
-that `zarr_store` writes decode them. Anything else is refused, and its place named.
+Its attributes must be JSON of a known form, and its arrays must hold numbers in the
+codecs that `zarr_store` writes. Anything else is rejected with its place named.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import numpy as np
 from hrcallbacks.storage.store import EMPTY_INDEX
 from hrcallbacks.storage.zarr_format import is_shared
 
-# Zarr uses `zstd` if no other is named.
+# Zarr uses `zstd` by default.
 CODECS = ("bytes", "blosc", "zstd", "crc32c")
 _NUMBERS = "biufc"  # Kinds of NumPy's dtypes.
 
 
 @dataclass(frozen=True)
 class _Leaf:
-    """One value: what it should be, and whether it is."""
+    """One value: what is expected, and a check of it."""
 
     said: str
     holds: Callable[[Any], bool]
@@ -49,8 +49,8 @@ _WHEN = _Leaf("'before' or 'after'", lambda v: v in ("before", "after"))
 _DTYPE = _Leaf("a type of numbers, such as 'float32'", _is_dtype)
 _OBJECT = _Leaf("an object", lambda v: isinstance(v, dict))
 
-# A list has items of one form, a tuple is a list of as many, `?` marks what may be
-# missing.
+# A list has items of one form, a tuple is a list of that length, `?` marks optional
+# fields.
 _FORM = {
     "attributes": {
         "variables?": [(_TEXT, [_COUNT])],
@@ -85,14 +85,14 @@ _INDEX_COLUMN = {"name": _TEXT, "place": _COUNT}
 
 
 def check_attributes(attributes: dict[str, Any], path: str) -> None:
-    """Refuses a store whose attributes do not have the form that `zarr_store` writes.
+    """Rejects a store whose attributes do not have the form that `zarr_store` writes.
 
     Args:
-        attributes: Those of the store's group.
+        attributes: The attributes of the store's group.
         path: Where the store is, for the message.
 
     Raises:
-        ValueError: If something is missing or of another form; it names the place.
+        ValueError: If something is missing or malformed; the message names it.
     """
     try:
         for name, form in _FORM.items():
@@ -102,12 +102,12 @@ def check_attributes(attributes: dict[str, Any], path: str) -> None:
     except _Unexpected as error:
         raise ValueError(
             f"The recording at {path!r} is damaged, or hrcallbacks did not write it: "
-            f"of its attributes, {error}."
+            f"in its attributes, {error}."
         ) from error
 
 
 def check_rows(array: Any, shape: tuple[int, ...], path: str) -> Any:
-    """Refuses an array whose rows do not have the shape that its column says.
+    """Rejects an array whose rows do not have the shape that its column states.
 
     Args:
         array: What `check_array` returned.
@@ -129,7 +129,7 @@ def check_rows(array: Any, shape: tuple[int, ...], path: str) -> Any:
 
 
 def check_records(attributes: Any, path: str) -> int:
-    """How many records the group of the index says there are.
+    """The number of records that the group of the index states.
 
     Args:
         attributes: The group's attributes.
@@ -148,36 +148,36 @@ def check_records(attributes: Any, path: str) -> int:
 
 
 def check_index(arrays: list[Any], path: str) -> None:
-    """Refuses an index without its columns, or with one that has no name.
+    """Rejects an index that lacks columns, or has one without a name.
 
     Args:
         arrays: Its arrays, as `check_array` returned them.
         path: Where the store is, for the message.
 
     Raises:
-        ValueError: If the arrays do not say their names and places, or one is missing.
+        ValueError: If arrays do not state their names and places, or one is missing.
     """
     try:
         for array in arrays:
             _check(dict(array.attrs), _INDEX_COLUMN, array.path)
     except _Unexpected as error:
         raise ValueError(
-            f"The index of the recording at {path!r} is damaged: of the attributes of "
+            f"The index of the recording at {path!r} is damaged: in the attributes of "
             f"its arrays, {error}."
         ) from error
     there = [array.attrs["name"] for array in arrays]
     if missing := [name for name in EMPTY_INDEX if name not in there]:
         raise ValueError(
             f"The index of the recording at {path!r} is damaged: it has the columns "
-            f"{there}, and lacks {missing}."
+            f"{there}, but lacks {missing}."
         )
 
 
 def check_array(array: Any, path: str) -> Any:
-    """Refuses an array that holds no numbers, or that needs other codecs.
+    """Rejects an array that does not hold numbers, or that needs other codecs.
 
     Args:
-        array: A `zarr.Array`, of which nothing has been read.
+        array: A `zarr.Array`; nothing has been read from it.
         path: Where the store is, for the message.
 
     Returns:
@@ -190,8 +190,8 @@ def check_array(array: Any, path: str) -> Any:
     if problem:
         raise ValueError(
             f"The array {getattr(array, 'path', array)!r} of the recording at "
-            f"{path!r} is not read: {problem}. hrcallbacks writes arrays of numbers in "
-            f"Zarr format 3, with the codecs {', '.join(CODECS)}, and reads no others."
+            f"{path!r} is not read: {problem}. hrcallbacks reads only arrays of "
+            f"numbers in Zarr format 3, with the codecs {', '.join(CODECS)}."
         )
     return array
 
@@ -250,7 +250,7 @@ def _check_fields(value: Any, form: dict[str, Any] | _Named, place: str) -> None
 
 
 def _check_column(column: dict[str, Any], place: str) -> None:
-    """A column of single numbers has one for each key; another has one key."""
+    """A column of single numbers has one per key; any other has one key."""
     keys, shared = len(column["keys"]), is_shared(column)
     if not keys or (not shared and keys != 1):
         raise _Unexpected(f"{place}['keys']", "a list of one key", column["keys"])

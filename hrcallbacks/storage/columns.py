@@ -1,8 +1,8 @@
-"""Columns of numbers, one row a record.
+"""Columns of numbers, one row per record.
 
-A key has a column of its own, `(records, *shape)`. All keys that are single numbers
-share one, `(records, keys)`: a thousand norms are one vector a record. A number that a
-record lacks is NaN.
+A key has its own column, `(records, *shape)`. All keys that are single numbers share
+one, `(records, keys)`: a thousand norms are one vector per record. A number missing
+from a record is NaN.
 """
 
 import math
@@ -18,12 +18,12 @@ from hrcallbacks.types import Key, Spec
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the key that it holds, or several that are single numbers.
+    """A column: it holds one key, or several that are single numbers.
 
     Attributes:
         name: Its name.
         keys: The keys.
-        dtypes: Their dtypes; numbers that share a column are kept in float64.
+        dtypes: Their dtypes; numbers that share a column are stored in float64.
         shape: Shape of a row.
         is_shared: Whether it holds single numbers.
     """
@@ -45,7 +45,7 @@ class Column:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def row(self, values: Mapping[Key, np.ndarray]) -> np.ndarray | None:
-        """The row of a record, of its arrays by key; None if it has none there."""
+        """A record's row, from its arrays by key; None if the record has none."""
         if not self.is_shared:
             return values.get(self.keys[0])
         return np.array([values.get(key, np.nan) for key in self.keys])
@@ -59,7 +59,7 @@ class Column:
 
 
 class Columns:
-    """The columns of a store, in the order in which they were declared."""
+    """The columns of a store, in the order of declaration."""
 
     def __init__(self, columns: Sequence[Column] = ()) -> None:
         self._columns = list(columns)
@@ -69,16 +69,16 @@ class Columns:
         return iter(self._columns)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of columns."""
         return len(self._columns)
 
     @property
     def keys(self) -> set[Key]:
-        """What they hold."""
+        """The keys that they hold."""
         return {key for column in self._columns for key in column.keys}
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
-        """Refuses what cannot be declared.
+        """Rejects what cannot be declared.
 
         Raises:
             ValueError: If a key was declared with another shape.
@@ -93,12 +93,12 @@ class Columns:
             if was != spec.shape:
                 raise ValueError(
                     f"This recorder holds {key.quantity} of {key.path!r} with shape "
-                    f"{was}; in this model its shape is {spec.shape}. Call "
+                    f"{was}, but in this model the shape is {spec.shape}. Call "
                     "recorder.reset(), or use another recorder for another model."
                 )
 
     def declare(self, specs: Mapping[Key, Spec]) -> list[Column]:
-        """Adds columns for what is to come, as `check` allows.
+        """Adds columns for new keys, which `check` must allow.
 
         Returns:
             The new columns.
@@ -125,7 +125,7 @@ class Columns:
         return sum(column.row_bytes for column in self._columns)
 
     def record_bytes_with(self, specs: Mapping[Key, Spec]) -> int:
-        """Size of a record once what is to come is declared too."""
+        """Size of a record once these keys are declared too."""
         columns = Columns(self._columns)
         columns.declare(specs)
         return columns.record_bytes

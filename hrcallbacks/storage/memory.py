@@ -12,10 +12,10 @@ from hrcallbacks.types import Key, Record, Spec
 
 
 class MemoryStore(Store):
-    """Keeps records in memory, in buffers that are not moved once they are filled.
+    """Keeps records in memory, in buffers that are not moved once filled.
 
     Args:
-        max_bytes: What it may hold, or None for no limit.
+        max_bytes: The most that it may hold, or None for no limit.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
@@ -51,18 +51,17 @@ class MemoryStore(Store):
         """See `Store.append`.
 
         Raises:
-            MemoryError: If it does not fit in.
+            MemoryError: If it does not fit.
         """
         count = len(self)
         if not self.fits_in(1, self.columns.record_bytes):
             raise MemoryError(
-                f"with another record it would hold more than max_bytes="
-                f"{self._max_bytes:,}"
+                f"another record would exceed max_bytes={self._max_bytes:,}"
             )
         for column in self.columns:
             row = column.row(record.values)
             self._buffers[column.name].put(count, row, self._expected)
-        # The index last: a record counts once it is whole.
+        # The index last: a record counts only once it is complete.
         self._index.append(record.row)
 
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:

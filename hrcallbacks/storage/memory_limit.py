@@ -1,4 +1,4 @@
-"""How much memory a recording may take: checked before it, saying what would fit."""
+"""Checks beforehand that a recording fits into memory, and says what would fit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def too_large(
     record_freq: object,
     max_bytes: int,
 ) -> ValueError:
-    """The error for records that do not fit into memory; it says what would.
+    """The error for records that do not fit into memory; it says what would fit.
 
     Args:
         held: How many records are held already.
         record_bytes: Size of a record, in bytes.
-        count: How many records are to come.
+        count: How many records will be added.
         variables: How many variables are recorded.
-        record_freq: The recorder's.
+        record_freq: The recorder's `record_freq`.
         max_bytes: The limit.
     """
     size = record_bytes

@@ -1,4 +1,4 @@
-"""Names on disk, which can be read and told from one another."""
+"""Names on disk: readable, and distinct."""
 
 import hashlib
 from collections.abc import Container
@@ -8,10 +8,10 @@ _LONGEST = 120
 
 
 def on_disk(name: str) -> str:
-    """A name for a file or folder, which can be read in it and told from others.
+    """A readable and distinct name for a file or folder.
 
-    Letters, digits, `-` and `_` stay. File systems bound the bytes of a name, mostly
-    at 255: of a longer one the beginning and the end are left, and a digest.
+    Letters, digits, `-` and `_` stay. File systems limit the length of a name, mostly
+    to 255 bytes: a longer one keeps its beginning and end, with a digest in between.
 
     Example:
         >>> on_disk("hidden/kernel")
@@ -20,7 +20,7 @@ def on_disk(name: str) -> str:
         'xxxxxxxxxxxxxxxxxxxxxxxx~1e84a00e~xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.kernel'
     """
     safe = "".join(c if c.isalnum() or c in "_-" else "." for c in name)
-    # Of dots alone, a name would be that of a folder; Zarr has a meaning for the other.
+    # Names of only dots are folders; the other one has a meaning in Zarr.
     if safe.strip(".") and safe != "zarr.json" and len(safe.encode()) <= _LONGEST:
         return safe
     digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]
@@ -28,16 +28,16 @@ def on_disk(name: str) -> str:
 
 
 def _ascii(safe: str) -> str:
-    """A byte a character."""
+    """The name with one byte per character."""
     return "".join(c if c.isascii() else "." for c in safe)
 
 
 def distinct(name: str, taken: Container[str]) -> str:
-    """A name that is not taken, also where a file system does not tell `a` from `A`.
+    """A name that is not taken, even on file systems that ignore case.
 
     Args:
-        name: The name that is wanted.
-        taken: Those that are taken, casefolded.
+        name: The preferred name.
+        taken: The names that are taken, casefolded.
 
     Example:
         >>> distinct("Loss", {"loss", "step"})

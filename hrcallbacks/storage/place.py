@@ -7,7 +7,7 @@ from typing import Any
 
 from hrcallbacks.optional import optional
 
-# In a path: a number of its own for each recording.
+# In a path, it stands for a number, different for each recording.
 NUMBER = "{n}"
 
 
@@ -15,7 +15,7 @@ def checked_path(path: object) -> str:
     """A path or URL of a store, as a string.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is neither.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise TypeError(
@@ -26,12 +26,12 @@ def checked_path(path: object) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is one of this machine, and no URL."""
+    """Whether a path is local, not a URL."""
     return "://" not in path
 
 
 def exists(path: str) -> bool:
-    """Whether something is there; an empty folder is nothing."""
+    """Whether something is there; an empty folder does not count."""
     if is_local(path):
         there = Path(path)
         return there.exists() and not (there.is_dir() and not any(there.iterdir()))
@@ -42,16 +42,16 @@ def exists(path: str) -> bool:
 
 
 class Lock:
-    """A lock on a store, that ends with the process at the latest.
+    """A lock on a store, released when the process ends at the latest.
 
-    Of a URL there is none.
+    A URL has no lock.
     """
 
     def __init__(self) -> None:
         self._lock: Any = None
 
     def take(self, path: str) -> None:
-        """Takes it, if it is not taken already.
+        """Takes it, unless it is held already.
 
         Raises:
             BlockingIOError: If another recorder is writing there.
@@ -68,7 +68,7 @@ class Lock:
 
 
 def claim(pattern: str, lock: Lock) -> str:
-    """Takes the first numbered place where nothing is, and nobody is writing.
+    """Takes the first numbered place that is empty and where no recorder is writing.
 
     Args:
         pattern: A path with `{n}` in it.
@@ -101,8 +101,8 @@ def _locked(path: str) -> Any:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise BlockingIOError(
-            f"Another recorder is writing to {path!r}. Choose another path; to look at "
-            f"that recording: hr.open_recording({path!r}). If its fit broke off in "
-            "this process: its recorder.reset() lets the store go."
+            f"Another recorder is writing to {path!r}. Choose another path, or read "
+            f"that recording with hr.open_recording({path!r}). If its fit was "
+            "interrupted in this process, call recorder.reset() to release the store."
         ) from None
     return lock

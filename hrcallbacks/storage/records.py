@@ -1,4 +1,4 @@
-"""Records again, from an index and arrays."""
+"""Makes records again from an index and arrays."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ _PLACE = ("step", "epoch", "batch", "call", "loss")
 
 
 def records_of(index: pd.DataFrame, arrays: Mapping[Key, Any]) -> Iterator[Record]:
-    """Records, one after the other.
+    """The records, one after another.
 
     Args:
         index: A recording's index.

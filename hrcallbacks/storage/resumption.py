@@ -1,4 +1,4 @@
-"""Where a recording on disk goes on, once its run does."""
+"""Where a recording on disk continues when its run is resumed."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from hrcallbacks.storage.zarr_index import Epoch
 
 @dataclass(frozen=True)
 class Resumption:
-    """Where it goes on.
+    """Where it continues.
 
     Attributes:
-        kept: How many records are kept; those after them are trained again.
+        kept: How many records are kept; later ones are trained again.
         epochs: The epochs that are kept.
-        steps: How many steps were run before the epoch that comes.
-        gap: What was lost before it, in words; None if nothing was.
+        steps: How many steps were run before the next epoch.
+        gap: What was lost before it, in words, or None.
     """
 
     kept: int
@@ -34,16 +34,16 @@ def resume(
     steps: int,
     batches: int | None,
 ) -> Resumption:
-    """Finds where the latest fit goes on.
+    """Finds where the latest fit continues.
 
     Args:
         index: The index of the records on disk.
         epochs: The epochs that have ended, on disk.
         fit: The fit's number, from 1.
         first: Number of its first record.
-        epoch: The epoch that comes.
+        epoch: The next epoch.
         steps: How many steps this process has run.
-        batches: How many steps an epoch has, or None where that is not known.
+        batches: How many steps an epoch has, or None if unknown.
     """
     epochs = [e for e in epochs if e.fit < fit or e.epoch < epoch]
     again = (index["epoch"] >= epoch).to_numpy(copy=True)
@@ -56,8 +56,8 @@ def resume(
         last = 0 if kept == first else int(index["epoch"].iloc[first]) - 1
     if last >= epoch - 1:
         return Resumption(kept, epochs, steps, None)
-    # Training goes on behind where the store ends.
+    # Training resumes after the point where the store ends.
     missing = (epoch - 1 - last) * (batches or 0)
     lost = f"steps {steps + 1} to {steps + missing}" if missing else "steps"
-    gap = f"of {lost}, before epoch {epoch}, a crash left what was flushed alone"
+    gap = f"a crash before epoch {epoch} lost {lost}, except what was flushed"
     return Resumption(kept, epochs, steps + missing, gap)

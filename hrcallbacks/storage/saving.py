@@ -1,4 +1,4 @@
-"""A recording in memory, written to disk."""
+"""Writes a recording in memory to disk."""
 
 import os
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ def save(
     Args:
         recording: The recording.
         arrays: All its arrays.
-        path: A path, or an fsspec URL, where nothing is yet.
+        path: A path or an fsspec URL where nothing exists yet.
     """
     if exists(checked_path(path)):
         raise FileExistsError(
-            f"There is something at {os.fspath(path)!r} already. Choose another path, "
+            f"Something already exists at {os.fspath(path)!r}. Choose another path, "
             "or delete it."
         )
     store = ZarrStore(path)

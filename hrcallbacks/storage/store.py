@@ -1,4 +1,4 @@
-"""What a store is: where records go, and come from."""
+"""What a store is: where records are written to and read from."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -15,20 +15,20 @@ EMPTY_INDEX = ["step", "epoch", "batch", "loss"]
 
 
 def empty_index() -> pd.DataFrame:
-    """The index of no records."""
+    """The index without any records."""
     return pd.DataFrame(columns=EMPTY_INDEX)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Records as they are at one moment; later ones leave it alone.
+    """The records at one moment; later ones do not change it.
 
     Attributes:
         columns: The `Column`s.
-        attributes: What holds for the whole recording; see `Recording.attributes`.
+        attributes: What describes the whole recording; see `Recording.attributes`.
         fits: The fits.
         index: The records' index.
-        rows: Called with a column, gives its rows.
+        rows: Called with a column, returns its rows.
     """
 
     columns: list[Column]
@@ -41,18 +41,18 @@ class Snapshot:
 class Store(ABC):
     """Keeps the records of one recording.
 
-    Methods are called in this order: `check_place` as often as one likes; then for each
+    Methods are called in this order: `check_place` any number of times; then for each
     fit `open`, `declare` (again whenever more variables turn up), `begin_fit`,
-    `begin_epoch`, `append` and `end_epoch`, `end_fit`, `close`. `snapshot` may be asked
-    for at any time. Records are appended by one thread.
+    `begin_epoch`, `append` and `end_epoch`, `end_fit`, `close`. `snapshot` may be
+    called at any time. One thread appends the records.
 
-    A store promises that a record counts once it is whole, also after a crash or a
-    fault; that it holds no record which was not appended; and that what keeps it from
-    writing is raised.
+    A store promises that a record counts only once it is complete, even after a crash
+    or a fault; that it holds no record that was not appended; and that it raises
+    whatever keeps it from writing.
 
     Attributes:
-        columns: What lies in which column.
-        attributes: What holds for the whole recording; see `Recording.attributes`.
+        columns: What each column holds.
+        attributes: What describes the whole recording; see `Recording.attributes`.
         fits: The fits so far.
     """
 
@@ -60,7 +60,7 @@ class Store(ABC):
         self.columns: Columns = Columns()
         self.attributes: dict[str, Any] = {}
         self.fits: list[Fit] = []
-        # The thread that stores records notes what it sees of a fit, too.
+        # The thread that stores records also notes facts about a fit.
         self._fit_lock = threading.Lock()
 
     @abstractmethod
@@ -69,24 +69,23 @@ class Store(ABC):
 
     @property
     def path(self) -> str | None:
-        """Where it writes; None if that is nowhere."""
+        """Where it writes; None for memory."""
         return None
 
     # A fit begins.
 
     def check_place(self) -> None:
-        """Refuses a place where nothing could be written; changes nothing.
+        """Rejects a place that cannot be written to; changes nothing.
 
         Raises:
-            OSError: If it could not.
+            OSError: If it cannot be written to.
         """
 
     def open(self, *, chief: bool) -> None:
         """Gets ready for records.
 
         Args:
-            chief: Whether this process is the one that writes for all. The others
-                count records, and write none.
+            chief: Whether this process writes for all. The others only count records.
 
         Raises:
             OSError: If it cannot be written.
@@ -94,10 +93,10 @@ class Store(ABC):
         """
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
-        """Refuses what cannot be declared.
+        """Rejects what cannot be declared.
 
         Raises:
-            ValueError: If a key was declared with another shape, or the store is to
+            ValueError: If a key was declared with another shape, or the store would
                 continue a recording of something else.
         """
         self.columns.check(specs)
@@ -105,7 +104,7 @@ class Store(ABC):
     def declare(
         self, specs: Mapping[Key, Spec], attributes: Mapping[str, Any]
     ) -> list[Column]:
-        """Makes room for what is to come, as `check` allows.
+        """Makes room for new keys, which `check` must allow.
 
         Args:
             specs: What a record holds.
@@ -119,17 +118,17 @@ class Store(ABC):
         return self.columns.declare(specs)
 
     def fits_in(self, records: int, record_bytes: int) -> bool:
-        """Whether a number of further records of such a size fit in."""
+        """Whether that many more records of that size fit."""
         return True
 
     def expect(self, records: int | None) -> None:
-        """Says how many further records will come, or None where nobody knows."""
+        """Says how many more records to expect; None if unknown."""
 
     def begin_fit(self, fit: Fit) -> None:
         """A fit begins.
 
         Args:
-            fit: What a replay of it starts from.
+            fit: The fit, with what a replay starts from.
         """
         self.fits.append(replace(fit, first=len(self)))
 
@@ -139,21 +138,21 @@ class Store(ABC):
         Args:
             epoch: Its number.
             steps: How many steps were run before.
-            batches: How many steps an epoch has, or None where that is not known.
+            batches: How many steps an epoch has, or None if unknown.
 
         Returns:
             How many steps were run before; more, if the store continues a recording.
         """
         return steps
 
-    # It goes on.
+    # The fit runs.
 
     @abstractmethod
     def append(self, record: Record) -> None:
         """Adds a record.
 
         Raises:
-            MemoryError: If it does not fit in.
+            MemoryError: If it does not fit.
             OSError: If it cannot be written.
         """
 
@@ -167,42 +166,42 @@ class Store(ABC):
         """
 
     def end_epoch(self, epoch: int, step: int) -> None:
-        """An epoch has ended, with that step of the run."""
+        """An epoch has ended; `step` was its last in the run."""
 
     def flush_if_due(self) -> None:
-        """Has records so far count after a crash, if the last time is long ago."""
+        """Flushes, if the last time was long ago."""
 
     def flush(self) -> None:
-        """Has records so far count after a crash.
+        """Makes the records so far survive a crash.
 
         Raises:
             OSError: If they cannot be written.
         """
 
     def update_fit(self, **items: Any) -> None:
-        """Notes what became known of the latest fit: attributes of `Fit`."""
+        """Updates attributes of the latest `Fit`."""
         with self._fit_lock:
             self.fits[-1] = replace(self.fits[-1], **items)
 
     def note_fault(self, fault: str) -> None:
-        """Says what the latest fit's recording lacks; the first fault stands."""
+        """Notes what the latest fit's recording lacks; the first fault is kept."""
         if self.fits and not self.fits[-1].fault:
             self.update_fit(fault=fault)
 
-    # It ends.
+    # The fit ends.
 
     def end_fit(self) -> None:
-        """Says that the latest fit came to its end."""
+        """Notes that the latest fit finished."""
         self.update_fit(ended=True)
 
     def withdraw_fit(self) -> None:
-        """Forgets the latest fit, in which nothing was trained."""
+        """Forgets the latest fit, which trained nothing."""
         self.fits.pop()
         if not self.fits:
             self.abandon()
 
     def abandon(self) -> None:
-        """Is as before the first fit, if nothing was recorded."""
+        """Returns to the state before the first fit, if nothing was recorded."""
 
     def close(self) -> None:
         """Flushes, and lets others write."""

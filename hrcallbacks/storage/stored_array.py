@@ -1,4 +1,4 @@
-"""Arrays on disk, read as they are asked for."""
+"""Arrays on disk, read on demand."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from hrcallbacks.terminal import visible
 
 
 class StoredArray:
-    """An array on disk, of which what is indexed is read.
+    """An array on disk, of which only what is indexed is read.
 
     Indexing gives NumPy arrays; `np.asarray` reads it whole.
 
@@ -25,7 +25,7 @@ class StoredArray:
         self.shape: tuple[int, ...] = (count, *array.shape[1:])
         self.dtype: Any = array.dtype
         self.ndim: Any = array.ndim
-        # The chunk that was read last, and its first row.
+        # The latest chunk read, and its first row.
         self._block: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -82,17 +82,17 @@ class StoredArray:
                 return OSError(
                     f"Records {start} to {stop - 1} of {self._what} cannot be read: "
                     f"their chunk of the array {self._array.path!r} is damaged "
-                    f"({error!r}). The others can: [:{start}] and [{stop}:]."
+                    f"({error!r}). The others can be: [:{start}] and [{stop}:]."
                 )
         return error
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> np.ndarray:
-        """All of it."""
+        """The whole array."""
         array = self._read(slice(0, len(self)), ())
         return array if dtype is None else array.astype(dtype)
 
     def __repr__(self) -> str:
-        """What it is; reads nothing."""
+        """Describes it; reads nothing."""
         return f"<{visible(self._what)} on disk: shape {self.shape}, {self.dtype}>"

@@ -1,4 +1,4 @@
-"""Columns on disk, as they are written."""
+"""Writes columns to disk."""
 
 import math
 from collections.abc import Callable
@@ -8,12 +8,12 @@ import numpy as np
 
 from hrcallbacks.storage.columns import Column
 
-# A chunk of a column: so many bytes, if a record has no more. Each costs Zarr half a
-# millisecond, whatever its size.
+# Bytes in a column's chunk, unless a single record has more. Each chunk costs Zarr half
+# a millisecond, whatever its size.
 _CHUNK_BYTES = 8 * 1024**2
-# All columns' chunks together: they wait in memory until they are full.
+# Bytes in the chunks of all columns together, which stay in memory until full.
 _WAITING_BYTES = 256 * 1024**2
-# Bytes of a row above which a column holds whole tensors, mostly noise to a compressor.
+# A column with larger rows holds whole tensors, mostly noise to a compressor.
 _LARGE_ROW = 64 * 1024
 
 
@@ -24,7 +24,7 @@ class ColumnWriter:
         group: The store's Zarr group.
         column: The column.
         columns: How many columns there are.
-        check: Raises where the store is gone.
+        check: Raises if the store is gone.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class ColumnWriter:
             array = group[column.name]
         else:
             array = _create(group, column, chunk_bytes)
-        # Looking for chunks that hold nothing but NaN takes longer than writing them.
+        # Looking for chunks of only NaN is slower than writing them.
         self._array = array.with_config({"write_empty_chunks": True})
         self._rows = array.chunks[0]
         self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
         self._dirty = False
 
     def put(self, number: int, row: np.ndarray | None) -> None:
-        """Sets the next row; writes a chunk that is full."""
+        """Sets the next row, and writes the chunk once it is full."""
         place = number % self._rows
         self._tail[place] = np.nan if row is None else row
         self._dirty = True
@@ -53,7 +53,7 @@ class ColumnWriter:
             self._write(number + 1)
 
     def flush(self, count: int) -> None:
-        """Writes the chunk that is not full yet."""
+        """Writes the chunk that is not yet full."""
         if self._dirty:
             self._tail[count % self._rows or self._rows :] = np.nan
             self._write(count)
@@ -62,14 +62,14 @@ class ColumnWriter:
         start = (count - 1) // self._rows * self._rows
         end = start + self._rows
         if self._array.shape[0] < end:
-            # Ahead of what is there: each change of the length rewrites metadata.
+            # Grown ahead: each change of the length rewrites the metadata.
             ahead = max(end, 2 * self._array.shape[0]) // self._rows * self._rows
             self._array.resize((ahead, *self._column.shape))
         self._array[start:end] = self._tail
         self._dirty = False
 
     def restore(self, count: int) -> None:
-        """Takes the rows of the chunk that is not full from the store."""
+        """Loads the rows of the chunk that is not full from the store."""
         start = count // self._rows * self._rows
         self._tail[:] = np.nan
         if start < min(count, self._array.shape[0]):
@@ -98,7 +98,7 @@ def _create(group: Any, column: Column, chunk_bytes: int) -> Any:
 
 
 def _chunk_of_row(column: Column) -> tuple[int, ...]:
-    """Parts of a row, none above 32 MiB: the first axes are divided."""
+    """Shape of a chunk within a row, 32 MiB at most: the first axes are divided."""
     shape, size = list(column.shape), column.row_bytes
     for axis, length in enumerate(shape):
         if size <= 4 * _CHUNK_BYTES:
@@ -112,16 +112,16 @@ def _chunk_of_row(column: Column) -> tuple[int, ...]:
 def _compressors(column: Column) -> list[Any]:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    # Shuffled bits would save a tenth of a large tensor's noise, for half as much again
-    # of the thread's time. The checksum finds damage.
+    # Shuffling bits would shrink a large tensor by a tenth, but take the thread half as
+    # much time again. The checksum finds damage.
     shuffle = "noshuffle" if column.row_bytes > _LARGE_ROW else "bitshuffle"
     return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle), Crc32cCodec()]
 
 
 def write_array(group: Any, path: str, value: np.ndarray, name: str = "") -> None:
-    """Writes an array that stays as it is."""
+    """Writes an array that does not change."""
     value = np.asarray(value)
-    # An attempt that failed may have left one.
+    # A failed attempt may have left one.
     array = group.create_array(
         path,
         shape=value.shape,

@@ -1,13 +1,13 @@
-"""Format 1 of recordings on disk: what of it is JSON.
+"""Format 1 of recordings on disk, and its JSON.
 
-A Zarr 3 group with an array for each column of `storage.columns`, one row a record;
+A Zarr 3 group with an array for each column of `storage.columns`, one row per record;
 `index/<column>` with the columns of `Recording.index`; `epochs`, a row `(fit, epoch,
 last step)` for each epoch that ended; `fits/<n>/...` with the arrays that a replay
 starts from. The group's attributes are JSON: what the columns hold, and
-`Recording.attributes`. Arrays may be longer than there are records: the attribute
-`records` of the group `index` says how many count. It is set last, once all else is
-written, so that a record counts only when it is whole. Opening runs nothing that a
-store holds.
+`Recording.attributes`. Arrays may be longer than the recording: the attribute `records`
+of the group `index` says how many rows count. It is set last, after all else is
+written, so that a record counts only when it is complete. Opening a store runs nothing
+that it holds.
 """
 
 import importlib.metadata
@@ -35,11 +35,11 @@ def attributes_json(
     """The attributes of a store's group.
 
     Args:
-        recording_id: What tells this recording from others.
+        recording_id: Identifies this recording.
         columns: Its columns.
         attributes: `Recording.attributes`.
-        fits: Its fits.
-        saved: Folders of arrays of fits that lie on disk.
+        fits: The recording's fits.
+        saved: Folders of the fits' arrays that are on disk.
     """
     return {
         "format": FORMAT,
@@ -72,17 +72,17 @@ def column_of(json: Mapping[str, Any]) -> Column:
 
 def is_shared(json: Mapping[str, Any]) -> bool:
     """Whether a column holds single numbers, from its JSON."""
-    # Stores from before there was that field have it in the name alone.
+    # Older stores lack that field; only the name tells.
     return json.get("shared", json["name"].startswith("numbers"))
 
 
 def weights_folder(number: int) -> str:
-    """Where the weights that a fit started from lie."""
+    """The folder of the weights that a fit started from."""
     return f"fits/{number}/weights"
 
 
 def state_folder(number: int, optimizer: str) -> str:
-    """Where the state of an optimizer that a fit started from lies."""
+    """The folder of the optimizer state that a fit started from."""
     return f"fits/{number}/optimizers/{optimizer}"
 
 

@@ -25,15 +25,15 @@ from hrcallbacks.types import Fit
 
 
 class RecordingGroup:
-    """The Zarr group of one recording: locked, and checked to be still ours.
+    """The Zarr group of one recording: locked, and checked to still be ours.
 
     Args:
-        path: A path, or an fsspec URL. `{n}` in it stands for the first number whose
-            place is free.
+        path: A path or an fsspec URL. `{n}` in it stands for the first number that is
+            free.
         resume: Whether a recording that is already there may be continued.
 
     Attributes:
-        path: Where it is; with `{n}` in it until that is known.
+        path: Where it is, with `{n}` in it until the number is known.
         zarr: The `zarr.Group`; None until it is opened.
     """
 
@@ -57,10 +57,10 @@ class RecordingGroup:
         return NUMBER in self._pattern
 
     def check_place(self) -> None:
-        """Refuses a path that could not be written; changes nothing.
+        """Rejects a path that cannot be written; changes nothing.
 
         Raises:
-            FileExistsError: If something is there that is not to be continued.
+            FileExistsError: If something is there that must not be continued.
             BlockingIOError: If another recorder is writing there.
         """
         if self._is_numbered or not exists(self.path):
@@ -85,8 +85,8 @@ class RecordingGroup:
             The recording to continue; None if the group is new.
 
         Raises:
-            FileExistsError: As for `check_place`.
-            BlockingIOError: As for `check_place`.
+            FileExistsError: For the same reasons as `check_place`.
+            BlockingIOError: For the same reasons as `check_place`.
             ValueError: If what is there cannot be continued.
             OSError: If it cannot be written.
         """
@@ -110,7 +110,7 @@ class RecordingGroup:
         return stored
 
     def reopen(self) -> None:
-        """Locks the place again, for a further fit of the same recorder.
+        """Locks the place again, for another fit of the same recorder.
 
         Raises:
             BlockingIOError: If another recorder is writing there.
@@ -134,7 +134,7 @@ class RecordingGroup:
             return False
 
     def check_ours(self) -> None:
-        """Refuses to write once our recording is gone.
+        """Raises if our recording is gone.
 
         Zarr would make the folders again, giving a store without a beginning, or write
         into someone else's recording.
@@ -177,11 +177,11 @@ class RecordingGroup:
         self._saved_folders.add(folder)
 
     def release(self) -> None:
-        """Lets others write there."""
+        """Releases the lock."""
         self._lock.release()
 
     def forget(self) -> None:
-        """Returns to the state before `open`; removes what it made, if still ours."""
+        """Returns to the state before `open`, removing what it made if still ours."""
         self.release()
         if self._made and is_local(self.path) and self.is_ours():
             shutil.rmtree(self.path)

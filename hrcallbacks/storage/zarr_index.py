@@ -1,4 +1,4 @@
-"""The index and the epochs of a store on disk, as they are written."""
+"""Writes the index and the epochs of a store to disk."""
 
 import math
 from collections.abc import Mapping
@@ -15,33 +15,33 @@ CHUNK = 4096
 
 
 class IndexWriter:
-    """Writes the index: the rows since its last whole chunk are kept, to be completed.
+    """Writes the index, and keeps the rows of its last chunk until that is full.
 
     Args:
         group: The store's Zarr group.
-        index: The index' rows that are on disk already.
+        index: The rows of the index that are already on disk.
     """
 
     def __init__(self, group: Any, index: pd.DataFrame) -> None:
         self._group = group
         whole = len(index) - len(index) % CHUNK
         self._rows: list[dict[Any, Any]] = index.iloc[whole:].to_dict("records")
-        self._first = whole  # Number of the record of the first of these rows.
-        # Those on disk: a crash may have left some of them, and no record.
+        self._first = whole  # Record number of the first of these rows.
+        # The arrays on disk: a crash may have left some, but no record.
         arrays = arrays_of(group["index"]) if "index" in group else {}
         self._arrays = {array.attrs["name"]: array for array in arrays.values()}
 
     def put(self, number: int, row: dict[str, Any]) -> None:
-        """Sets the next row; again, where storing a record was broken off."""
+        """Sets the next row, or sets it again if storing a record was interrupted."""
         self._rows[number - self._first :] = [row]
 
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
-        """Adds numbers to the latest rows, as far as they are kept."""
+        """Adds numbers to the latest rows, if they are still kept."""
         start = max(first - self._first, 0)
         self._rows[start:] = [row | dict(metrics) for row in self._rows[start:]]
 
     def write(self, count: int) -> None:
-        """Writes the rows that are kept, then says how many records there are."""
+        """Writes the rows that are kept, then the number of records."""
         start = self._first
         frame = pd.DataFrame(self._rows[: count - start])
         for name in frame:
@@ -53,7 +53,7 @@ class IndexWriter:
         self._group["index"].attrs["records"] = count
 
     def forget(self, count: int) -> None:
-        """Lets whole chunks go that were written."""
+        """Drops whole chunks that were written."""
         whole = count - count % CHUNK
         self._rows = self._rows[whole - self._first : count - self._first]
         self._first = whole
@@ -80,7 +80,7 @@ class Epoch:
     Attributes:
         fit: Number of its fit, from 1.
         epoch: Its number in that fit.
-        step: The step of the run that was its last.
+        step: Its last step, numbered over the run.
     """
 
     fit: int
@@ -89,7 +89,7 @@ class Epoch:
 
 
 def write_epochs(group: Any, epochs: list[Epoch]) -> None:
-    """Writes which epochs have ended, those that are not on disk yet."""
+    """Writes the ended epochs that are not on disk yet."""
     if not epochs:
         return
     if "epochs" not in group:

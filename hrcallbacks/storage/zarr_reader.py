@@ -1,4 +1,4 @@
-"""Recordings on disk, as they are read: see `zarr_format` for the layout."""
+"""Reads recordings from disk: see `zarr_format` for the layout."""
 
 import importlib.metadata
 import warnings
@@ -32,21 +32,21 @@ from hrcallbacks.types import Fit
 
 
 class Stored:
-    """A store that is read.
+    """A store that is being read.
 
     Args:
-        path: A path, or an fsspec URL.
+        path: A path or an fsspec URL.
 
     Raises:
         FileNotFoundError: If nothing is there.
-        ValueError: If what is there is no recording, of an unknown format, or has
-            something in it that no recording has.
+        ValueError: If it is not a recording, has an unknown format, or holds something
+            that no recording holds.
     """
 
     def __init__(self, path: object) -> None:
         import_zarr()
         path = self._path = checked_path(path)
-        self._numbers: dict[str, np.ndarray] = {}  # Columns of them that were read.
+        self._numbers: dict[str, np.ndarray] = {}  # Shared columns already read.
         self._group: Any = _opened(path)
         attributes: dict[str, Any] = dict(self._group.attrs)
         _check_format(attributes, path)
@@ -66,7 +66,7 @@ class Stored:
             self.count = check_records(self._group["index"].attrs, path)
 
     def epochs(self) -> list[list[int]]:
-        """Of each epoch that ended, the fit's number, its own, and its last step."""
+        """For each ended epoch: the fit's number, its own number and its last step."""
         if "epochs" not in self._group:
             return []
         epochs = check_array(self._group["epochs"], self._path)
@@ -103,22 +103,22 @@ class Stored:
         return pd.DataFrame(columns)
 
     def snapshot(self) -> Snapshot:
-        """The records, to be read when they are asked for."""
+        """The records, read on demand."""
         return Snapshot(
             self.columns, self.attributes, self.fits, self.index(), self.rows
         )
 
     def array(self, column: Column) -> Any:
-        """The array of a column, a `zarr.Array`, of which nothing is read.
+        """The `zarr.Array` of a column; nothing is read from it.
 
         Raises:
-            ValueError: If it is none that `zarr_store` writes.
+            ValueError: If it is not one that `zarr_store` writes.
         """
         array = check_array(self._group[column.name], self._path)
         return check_rows(array, column.shape, self._path)
 
     def rows(self, column: Column) -> Any:
-        """The rows of a column, read when they are asked for."""
+        """The rows of a column, read on demand."""
         if column.is_shared and column.name in self._numbers:
             return self._numbers[column.name]
         key = column.keys[0]
@@ -133,13 +133,13 @@ class Stored:
 def open_group(path: str, *, mode: Any) -> Any:
     """Opens a Zarr group of format 3.
 
-    In format 2, arrays name what decodes them, and Python's pickle is among it.
+    In format 2, arrays can name Python's pickle as their decoder.
 
     Args:
-        path: A path, or an fsspec URL.
-        mode: Zarr's.
+        path: A path or an fsspec URL.
+        mode: Zarr's `mode`.
     """
-    # Consolidated metadata, which we do not write, may speak of arrays of format 2.
+    # Consolidated metadata, which we do not write, may list arrays of format 2.
     return import_zarr().open_group(
         path, mode=mode, zarr_format=3, use_consolidated=False
     )
@@ -148,7 +148,7 @@ def open_group(path: str, *, mode: Any) -> Any:
 def arrays_of(group: Any) -> dict[str, Any]:
     """The arrays in a group, by name.
 
-    While a run writes, there are also files that Zarr is about to put in place.
+    While a run writes, there are also files that Zarr has yet to rename.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Object at .*\.partial is not recognized")
@@ -156,15 +156,15 @@ def arrays_of(group: Any) -> dict[str, Any]:
 
 
 def _refuse_format_2(path: str) -> None:
-    """Says so, where a group of Zarr format 2 lies; reads its attributes alone."""
+    """Raises if there is a group of Zarr format 2; reads only its attributes."""
     try:
         import_zarr().open_group(path, mode="r", zarr_format=2, use_consolidated=False)
     except Exception:
         return
     raise ValueError(
         f"What is at {path!r} is a Zarr group of format 2 (it has a .zgroup). "
-        "Recordings have format 3, and no other is opened: what decodes an array of "
-        "format 2 may run code."
+        "Only format 3 is opened, as recordings have it: decoding an array of format 2 "
+        "may run code."
     ) from None
 
 
@@ -174,8 +174,8 @@ def _opened(path: str) -> Any:
     except FileNotFoundError as error:
         _refuse_format_2(path)
         raise FileNotFoundError(
-            f"There is no recording at {path!r}. GradientRecorder(store={path!r}) "
-            "writes one, and recording.save(path)."
+            f"There is no recording at {path!r}. GradientRecorder(store={path!r}) or "
+            "recording.save(path) writes one."
         ) from error
     except Exception as error:
         raise ValueError(
@@ -186,7 +186,7 @@ def _opened(path: str) -> Any:
 def _check_format(attributes: Mapping[str, Any], path: str) -> None:
     if attributes.get("format") != FORMAT:
         raise ValueError(
-            f"The Zarr group at {path!r} is no recording of hrcallbacks: its "
+            f"The Zarr group at {path!r} is not a recording of hrcallbacks: its "
             f"attribute 'format' is {attributes.get('format')!r}, not {FORMAT!r}."
         )
     if attributes.get("format_version") != VERSION:
@@ -200,10 +200,10 @@ def _check_format(attributes: Mapping[str, Any], path: str) -> None:
 
 
 def import_zarr() -> Any:
-    """The module zarr.
+    """The module `zarr`.
 
     Raises:
-        ImportError: If it is not installed; says how to.
+        ImportError: If it is not installed; the message says how to install it.
     """
     with optional("Zarr", extra="zarr", needed_by="A recording on disk"):
         import zarr

@@ -21,9 +21,9 @@ from hrcallbacks.storage.zarr_index import CHUNK, Epoch, IndexWriter, write_epoc
 from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.types import Fit, Key, Record, Spec
 
-# A record waits for others at most this long.
+# The longest that a record waits for others.
 _FLUSH_SECONDS = 10.0
-# The end of an epoch flushes, but not more often than this.
+# An epoch's end flushes, but not more often than this.
 _SHORTEST_SECONDS = 1.0
 
 
@@ -31,8 +31,8 @@ class ZarrStore(Store):
     """Writes records to a Zarr store.
 
     Args:
-        path: A path, or an fsspec URL. `{n}` in it stands for the first number whose
-            place is free.
+        path: A path or an fsspec URL. `{n}` in it stands for the first number that is
+            free.
         resume: Whether to continue a recording that is already there.
     """
 
@@ -47,10 +47,10 @@ class ZarrStore(Store):
         self.columns: Columns = Columns()
         self.attributes: dict[str, Any] = {}
         self.fits: list[Fit] = []
-        self._continues = False  # Whether the last fit on disk is to be continued.
-        self._continued = False  # Whether the latest fit is one that was continued.
+        self._continues = False  # Whether to continue the last fit on disk.
+        self._continued = False  # Whether the latest fit is a continued one.
         self._count = 0
-        self._written = 0  # Records that count on disk.
+        self._written = 0  # Number of records that count on disk.
         self._writers: dict[str, ColumnWriter] = {}
         self._index: IndexWriter | None = None
         self._epochs: list[Epoch] = []
@@ -64,7 +64,7 @@ class ZarrStore(Store):
 
     @property
     def path(self) -> str:
-        """Where it writes; with `{n}` in it until that is known."""
+        """Where it writes, with `{n}` in it until the number is known."""
         return self._group.path
 
     # A fit begins.
@@ -73,7 +73,7 @@ class ZarrStore(Store):
         """See `Store.check_place`.
 
         Raises:
-            FileExistsError: If something is there that is not to be continued.
+            FileExistsError: If something is there that must not be continued.
             BlockingIOError: If another recorder is writing there.
         """
         if not self._begun:
@@ -83,8 +83,8 @@ class ZarrStore(Store):
         """See `Store.open`.
 
         Raises:
-            FileExistsError: As for `check_place`.
-            BlockingIOError: As for `check_place`.
+            FileExistsError: For the same reasons as `check_place`.
+            BlockingIOError: For the same reasons as `check_place`.
             FileNotFoundError: If the recording of this recorder's earlier fits is gone.
             ValueError: If what is there cannot be continued.
             OSError: If it cannot be written.
@@ -114,14 +114,14 @@ class ZarrStore(Store):
         self._count = self._written = stored.count
         for column in self.columns:
             if column.name in self._group.zarr:
-                stored.array(column)  # Refuses an array that is not ours.
+                stored.array(column)  # Rejects an array that is not ours.
             self._writers[column.name] = self._writer(column)
         self._epochs = [Epoch(*epoch) for epoch in stored.epochs()]
         self._restore(stored.index())
         self._continues = bool(self.fits) and not self.fits[-1].ended
 
     def _restore(self, index: pd.DataFrame) -> None:
-        """Brings what follows the last whole chunks back into memory."""
+        """Loads what follows the last whole chunks back into memory."""
         for writer in self._writers.values():
             writer.restore(self._count)
         self._index = IndexWriter(self._group.zarr, index.iloc[: self._count])
@@ -134,9 +134,9 @@ class ZarrStore(Store):
         """See `Store.check`."""
         if self._continues and len(self.columns) and self.columns.keys != set(specs):
             raise ValueError(
-                f"The recording at {self.path!r} holds other variables or "
-                "reductions than this recorder is to record, and cannot be "
-                "continued. Record the same, or choose another path."
+                f"The recording at {self.path!r} cannot be continued: it holds "
+                "other variables or reductions than this recorder would record. "
+                "Record the same ones, or choose another path."
             )
         super().check(specs)
 
@@ -155,7 +155,7 @@ class ZarrStore(Store):
         """See `Store.begin_fit`."""
         self._continued = self._continues
         if self._continues:
-            # What a replay starts from is what that fit started from.
+            # A replay starts from where that fit started.
             self.update_fit(fault=None)
         else:
             super().begin_fit(fit)
@@ -195,7 +195,7 @@ class ZarrStore(Store):
         write_epochs(self._group.zarr, self._epochs)
         self._restore(index.iloc[:count])
 
-    # It goes on.
+    # The fit runs.
 
     def append(self, record: Record) -> None:
         """See `Store.append`."""
@@ -213,12 +213,12 @@ class ZarrStore(Store):
         """See `Store.add_metrics`."""
         if self._index is not None and metrics:
             self._index.add_metrics(first, metrics)
-            self._written = min(self._written, first)  # They are to be written again.
+            self._written = min(self._written, first)  # These are written again.
 
     def end_epoch(self, epoch: int, step: int) -> None:
         """Notes an epoch's last step, and flushes."""
         self._epochs.append(Epoch(len(self.fits), epoch, step))
-        # A run that is to be resumed goes on at the end of an epoch.
+        # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
 
@@ -250,15 +250,15 @@ class ZarrStore(Store):
     def _save_attributes(self) -> None:
         self._group.save(self.columns, self.attributes, self.fits)
 
-    # It ends.
+    # The fit ends.
 
     def withdraw_fit(self) -> None:
         """See `Store.withdraw_fit`; removes a store that was made for that fit."""
-        if not self._continued:  # Otherwise it goes on being the one that broke off.
+        if not self._continued:  # A continued fit stays an interrupted one.
             super().withdraw_fit()
 
     def abandon(self) -> None:
-        """See `Store.abandon`; lets others write."""
+        """See `Store.abandon`; releases the lock."""
         self._group.release()
         if not (self.fits or self._count):
             self._group.forget()
@@ -272,16 +272,16 @@ class ZarrStore(Store):
                 for writer in self._writers.values():
                     writer.trim(self._count)
         finally:
-            with contextlib.suppress(Exception):  # What went wrong, if that still goes.
+            with contextlib.suppress(Exception):  # Keeps the fault, if it can.
                 self._group.check_ours()
                 self._save_attributes()
             self._group.release()
 
     def snapshot(self) -> Snapshot:
-        """What a reader of the store finds."""
+        """What a reader of the store would find."""
         if self._begun and self._group.is_ours():
             snapshot = Stored(self.path).snapshot()
-            # Of a disk that takes no more, what is known is more than what is written.
+            # With a full disk, more is known than could be written.
             return replace(snapshot, fits=self._with_faults(snapshot.fits))
         return Snapshot(
             [], dict(self.attributes), list(self.fits), empty_index(), lambda _: None

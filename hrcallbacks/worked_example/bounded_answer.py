@@ -17,7 +17,7 @@ _BLOCK = 64 * 1024
 
 
 def ask(whom: str, address: str, question: str, *, timeout: float, most: int) -> bytes:
-    """What a server answers to a POST request.
+    """The answer of a server to a POST request.
 
     Args:
         whom: What the server is called, for messages.
@@ -49,7 +49,7 @@ def ask(whom: str, address: str, question: str, *, timeout: float, most: int) ->
 
 
 def _within(seconds: float, call: Callable[[], bytes]) -> bytes:
-    """What a call returns, if it returns in time.
+    """The result of a call, if it returns in time.
 
     A time-out of a socket bounds each read, and a server may make many.
     """

@@ -215,7 +215,7 @@ def _read_catalog(file: Path | Traversable, source: str) -> pd.DataFrame:
 
 
 def checked_stars(catalog: pd.DataFrame, source: str) -> pd.DataFrame:
-    """The three columns of a catalogue, float64, once they are found to be stars.
+    """The three columns of a catalogue, float64, checked to be stars.
 
     Args:
         catalog: The table; columns other than `COLUMNS` are left out.

@@ -216,7 +216,7 @@ def test_attached_and_among_the_callbacks_is_refused(tiny, line):
         with recorder.attached(tiny):
             tiny.fit(*line, verbose=0, callbacks=[recorder])
 
-    with pytest.raises(ValueError, match=r"attached to the model already.*Use either"):
+    with pytest.raises(ValueError, match=r"already attached to the model.*Use either"):
         both()
     assert int(tiny.optimizer.iterations) == 0
 

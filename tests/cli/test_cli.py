@@ -158,7 +158,7 @@ def test_what_lists_what_there_is(type_):
         ("show no.zarr", "no recording at 'no.zarr'.*There are: empty.zarr, newer.z"),
         ("show elsewhere/no.zarr", "In '.*elsewhere' there is none"),
         ("show notes.csv", "no recording at 'notes.csv'"),
-        ("table run.zarr/gradients", "no recording of hrcallbacks"),
+        ("table run.zarr/gradients", "not a recording of hrcallbacks"),
         ("show newer.zarr", "format version 99.*pip install --upgrade hrcallbacks"),
         ("show empty.zarr", "'empty.zarr' is empty.*record_freq=99"),
         ("plot run.zarr --what los", r"no 'los'. Did you mean loss\?.*gradient_flow"),
@@ -229,9 +229,9 @@ def test_a_run_that_goes_on_can_be_looked_at(type_, tiny, line, folder):
     recorder = hr.GradientRecorder(record_freq=1, store=store, resume=True)
     tiny.fit(*line, epochs=2, verbose=0, callbacks=[recorder, Look()])
     assert [status for status, *_ in seen] == [0, 0]
-    assert "INCOMPLETE: fit has not come to its end" in seen[1][1]
-    assert "The run goes on" in seen[1][1]
-    assert "The run goes on" not in type_("show going.zarr")[1]
+    assert "INCOMPLETE: fit has not finished" in seen[1][1]
+    assert "The run is still going" in seen[1][1]
+    assert "The run is still going" not in type_("show going.zarr")[1]
 
 
 def test_version_is_the_package_s(type_):

@@ -6,7 +6,7 @@ from contrasts import DARK, WHITE, contrast, linear
 from matplotlib.colors import to_hex
 
 import hrcallbacks as hr
-from hrcallbacks.plot import style
+from hrcallbacks.plot import style, ticks
 
 pytestmark = pytest.mark.usefixtures("figures")
 
@@ -137,10 +137,10 @@ def test_themes_are_what_matplotlib_takes_and_leave_it_as_it_was(figures):
 def test_numbers_on_a_logarithmic_axis_are_short(figures, low, high, expected):
     _, ax = figures.subplots()
     ax.plot([1, 2], [low, high])
-    style.log_ticks(ax.yaxis)
+    ticks.log_ticks(ax.yaxis)
     ax.figure.draw_without_rendering()
-    ticks = [*ax.get_yticklabels(), *ax.get_yticklabels(minor=True)]
-    assert expected <= {tick.get_text() for tick in ticks}
+    labels = [*ax.get_yticklabels(), *ax.get_yticklabels(minor=True)]
+    assert expected <= {tick.get_text() for tick in labels}
 
 
 def test_no_two_of_many_lines_look_the_same():

@@ -60,7 +60,7 @@ def test_what_was_not_finite_is_counted(model):
 def test_what_was_recorded_in_place_of_norms_is_named(model):
     recording = fitted(model, gradients=hr.Histogram(), weights="update_ratio")
     assert summary_text(recording, "gradients") == (
-        "Gradients: no norm was recorded of them"
+        "Gradients: no norm of them was recorded"
     )
     text = summary_text(recording, "weights")
     assert text.startswith("Weights: norm of the update over that of the weights")
@@ -112,5 +112,5 @@ def test_a_run_that_goes_on_is_said_to(model, recording):
 
     fitted(model, Look)
     assert "INCOMPLETE" in said[0]
-    assert "The run goes on, or it broke off" in said[0]
+    assert "The run is still going, or was interrupted" in said[0]
     assert "INCOMPLETE" not in head_text(recording)

@@ -397,7 +397,7 @@ def test_function_that_fails_is_refused_before_training(tiny, line):
         (lambda: hr.Histogram(300), "float32"),
         (lambda: hr.Sample(0), "n: an int"),
         (lambda: hr.Sample(3, seed="a"), "seed: an int"),
-        (lambda: hr.Reduction("norm", l1), "'norm' is a reduction of ours"),
+        (lambda: hr.Reduction("norm", l1), "'norm' is a built-in reduction"),
         (lambda: hr.Reduction("", l1), "name: a word"),
     ],
 )
@@ -423,7 +423,7 @@ def test_what_was_not_recorded_says_what_was(tiny, line):
 
 def test_statistic_that_is_no_number_says_where_its_arrays_are(both):
     recording, _ = both
-    with pytest.raises(ValueError, match=r"no single number.*recording\.arrays"):
+    with pytest.raises(ValueError, match=r"not a single number.*recording\.arrays"):
         recording.statistic("gradients", "histogram")
 
 
@@ -503,7 +503,7 @@ def test_mean_where_an_epochs_length_is_unknown(tiny, line):
 
 
 def test_mean_belongs_to_an_epoch():
-    with pytest.raises(ValueError, match="belongs to record_freq='epoch'"):
+    with pytest.raises(ValueError, match="needs record_freq='epoch'"):
         hr.GradientRecorder(epoch_gradient="mean", record_freq=1)
 
 

@@ -125,5 +125,5 @@ def test_a_subclass_keeps_what_it_added(tiny, line):
 
 
 def test_a_numbered_store_is_not_resumed():
-    with pytest.raises(ValueError, match=r"resume=True goes on with one store"):
+    with pytest.raises(ValueError, match=r"resume=True continues one store"):
         hr.GradientRecorder(store="{n}.zarr", resume=True)

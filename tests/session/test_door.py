@@ -464,7 +464,7 @@ def test_one_recorder_in_two_models_in_two_threads_is_refused(model, data):
 
     model.fit(*data, batch_size=2, epochs=2, verbose=0, callbacks=[recorder, Fits()])
     assert len(errors) == 2
-    assert "which still runs" in errors[0]
+    assert "which is still running" in errors[0]
     assert "'second'" in errors[0]
     assert recorder.recording.index["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert recorder.recording.attributes["complete"]
@@ -491,7 +491,7 @@ def test_the_same_recorder_in_a_nested_fit_is_refused(model, data, hook, same):
     setattr(nests, hook, nests.nest)
     model.fit(*data, batch_size=2, epochs=2, verbose=0, callbacks=[recorder, nests])
     assert errors
-    assert all("which still runs" in error for error in errors)
+    assert all("which is still running" in error for error in errors)
     assert recorder.recording.index["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert recorder.recording.attributes["complete"]
 

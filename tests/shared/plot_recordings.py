@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 import hrcallbacks as hr
-from hrcallbacks.recording.recording import Arrays
+from hrcallbacks.recording.arrays import Arrays
 
 
 def recording_of(

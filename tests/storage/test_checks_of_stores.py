@@ -181,7 +181,7 @@ def test_attributes_of_another_form_are_named(store, place, value, said):
         at[last] = value
 
     edit(store, change)
-    with pytest.raises(ValueError, match="did not write it: of its attributes") as told:
+    with pytest.raises(ValueError, match="did not write it: in its attributes") as told:
         hr.open_recording(store)
     assert said in str(told.value)
     assert str(store) in str(told.value)

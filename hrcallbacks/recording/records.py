@@ -1,0 +1,172 @@
+"""What a recording holds, and how it is read.
+
+Uses only NumPy and pandas: reading a recording needs no Keras backend.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from hrcallbacks.checks import choice
+from hrcallbacks.recording.arrays import Arrays, none_of, said
+from hrcallbacks.recording.statistics import statistic
+from hrcallbacks.storage.store import Snapshot
+from hrcallbacks.types import HAS_GRADIENT, Fit, Key
+
+_QUANTITIES = ("gradients", "weights")
+
+
+class Records:
+    """The records of a run, by quantity, reduction and path.
+
+    See `hrcallbacks.Recording`, which adds what is done with them.
+    """
+
+    def __init__(
+        self,
+        index: pd.DataFrame,
+        arrays: Mapping[tuple[str, str], Arrays],
+        attributes: dict[str, Any],
+        fits: Sequence[Fit] = (),
+    ) -> None:
+        self.index = index
+        self.attributes = attributes
+        self.fits: list[Fit] = list(fits)
+        self._arrays = arrays  # By quantity and reduction.
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Self:
+        """The recording of a store's `Snapshot`."""
+        places = {key: column for column in snapshot.columns for key in column.keys}
+
+        def arrays_of(quantity: str, reduction: str) -> Arrays:
+            def make(path: str) -> Any:
+                key = Key(quantity, reduction, path)
+                return places[key].of(snapshot.rows(places[key]), key)
+
+            kind = quantity, reduction
+            paths = [k.path for k in places if (k.quantity, k.reduction) == kind]
+            return Arrays(make, paths, said(*kind))
+
+        kinds = dict.fromkeys((key.quantity, key.reduction) for key in places)
+        faults = [fit.fault for fit in snapshot.fits if fit.fault]
+        ended = all(fit.ended for fit in snapshot.fits)
+        return cls(
+            index=snapshot.index,
+            arrays={kind: arrays_of(*kind) for kind in kinds},
+            attributes=snapshot.attributes
+            | {"complete": ended and not faults, "fault": next(iter(faults), None)},
+            fits=snapshot.fits,
+        )
+
+    @property
+    def gradients(self) -> Arrays:
+        """Mapping from path to an array of gradients, `(records, *shape)`."""
+        return self.arrays("gradients")
+
+    @property
+    def weights(self) -> Arrays:
+        """Mapping from path to an array of weights, `(records, *shape)`."""
+        return self.arrays("weights")
+
+    def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
+        """What was recorded of gradients or weights.
+
+        Args:
+            quantity: `"gradients"` or `"weights"`.
+            reduction: `"raw"`, or the name of a reduction that was recorded.
+
+        Returns:
+            Mapping from path to an array of shape `(records, *shape)`, where `shape`
+            is that of the variable, or of its reduction. Empty if that was not
+            recorded. Do not write to the arrays; copy them.
+        """
+        choice(quantity, "quantity", tuple(self.quantities))
+        if (quantity, reduction) in self._arrays:
+            return self._arrays[quantity, reduction]
+        return none_of(said(quantity, reduction), self.recorded)
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """What the model is like, as JSON: its layers, its loss, its metrics.
+
+        None in recordings of earlier versions. `layers` is a list of dicts with `path`,
+        `class`, `units`, `activation`, `initializers`, `regularizers`, `trainable`,
+        `parameters` and the paths of its `variables`. `connections` has pairs of layer
+        paths; None for a subclassed model. `loss` has `name`, `options` and `own`.
+        """
+        return self.attributes.get("model")
+
+    @property
+    def recorded(self) -> str:
+        """What was recorded of gradients and weights, in words."""
+        kinds = [kind for kind in self._arrays if kind[0] in self.quantities]
+        return ", ".join(said(*kind) for kind in kinds)
+
+    @property
+    def quantities(self) -> list[str]:
+        """Quantities that may have arrays: gradients, weights, and others recorded."""
+        return list(
+            dict.fromkeys([*_QUANTITIES, *self.attributes.get("reductions", ())])
+        )
+
+    def reductions_of(self, quantity: str) -> list[str]:
+        """Names of the reductions that were recorded of gradients or weights."""
+        return [name for of, name in self._arrays if of == quantity]
+
+    @property
+    def has_gradient(self) -> pd.DataFrame:
+        """DataFrame of bool, records by paths: whether there was a gradient."""
+        flags: Mapping[str, Any] = self._arrays.get((HAS_GRADIENT, ""), {})
+        columns = {path: np.asarray(flags[path]) == 1 for path in flags}
+        return pd.DataFrame(columns, index=self.index.index, dtype=bool)
+
+    def statistic(self, quantity: str, reduction: str) -> pd.DataFrame:
+        """A number for each record and variable.
+
+        It was recorded in the step, or is computed from the whole tensors if those were
+        recorded.
+
+        Args:
+            quantity: `"gradients"` or `"weights"`.
+            reduction: The name of a reduction that makes a number: `"norm"`, `"mean"`,
+                `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
+                `"nonfinite"`; for weights also `"update_norm"`, `"update_ratio"`;
+                or one of your own that was recorded.
+
+        Returns:
+            DataFrame, records (index: the step) by paths; NaN where a variable got no
+            gradient, or if the number was not recorded for it.
+
+        Raises:
+            ValueError: If it was not recorded and cannot be computed, or is no number.
+        """
+        return statistic(self, quantity, reduction)
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.index)
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the recorded variables, in the model's order."""
+        recorded = {path for arrays in self._arrays.values() for path in arrays}
+        known = [path for path, _ in self.attributes.get("variables", ())]
+        return [p for p in known if p in recorded]
+
+    @property
+    def has_nonfinite(self) -> pd.DataFrame:
+        """DataFrame of bool, records by paths: whether a gradient has NaN or infinity.
+
+        False where the variable got no gradient: see `has_gradient`.
+        """
+        try:
+            counts = self.statistic("gradients", "nonfinite")
+        except ValueError as error:
+            raise ValueError(
+                "Whether gradients were finite is known only if they were recorded as "
+                "'raw' or 'nonfinite'."
+            ) from error
+        return (counts > 0).set_axis(self.index.index)
