@@ -51,7 +51,8 @@ def count(table, column):
     return f"{int(table[column].sum())} of {len(table)}"
 
 
-print(f"Keras {measured['keras']} on {measured['backend']}")
+seeds = rows["seed"].nunique()
+print(f"Keras {measured['keras']} on {measured['backend']}, {seeds} seeds")
 print("symptom named:          ", count(faulty, "symptom"))
 print("advice that repairs:    ", count(faulty, "advice"))
 for name, table in (("repaired, learning", repaired), ("healthy", healthy)):
@@ -63,10 +64,12 @@ print("longest text:           ", rows["lines"].max(), "lines")
 # ## Each program
 
 # %% tags=["picture"]
-each = faulty[["name", "fault", "cause", "symptom", "advice"]].copy()
+each = faulty.fillna({"cause": "nothing"}).groupby("name", sort=False)
+table = each[["fault", "repair"]].first()
+table["first cause"] = each["cause"].agg(lambda causes: ", ".join(sorted({*causes})))
 for column in ("symptom", "advice"):
-    each[column] = each[column].map({True: "yes", False: "no"})
-display(each.rename(columns={"cause": "first cause"}).set_index("name"))
+    table[column] = each[column].sum().map(lambda n: f"{n} of {seeds}")
+display(table)
 
 # %% [markdown]
 # ## What was missed, and what was said without need
@@ -75,9 +78,10 @@ display(each.rename(columns={"cause": "first cause"}).set_index("name"))
 missed = faulty[~(faulty["symptom"] & faulty["advice"])]
 for row in missed.itertuples():
     said = ", ".join(row.found) or "nothing"
-    print(f"missed: {row.name} ({row.fault}); found: {said}")
+    print(f"missed: {row.name}, seed {row.seed} ({row.fault}); found: {said}")
 for row in pd.concat([repaired, healthy]).query("worst.notna()").itertuples():
-    print(f"false alarm: {row.name} ({row.kind}): {row.worst}, {', '.join(row.found)}")
+    where = f"{row.name}, seed {row.seed} ({row.kind})"
+    print(f"false alarm: {where}: {row.worst}, {', '.join(row.found)}")
 if not len(missed):
     print("Of these programs none was missed.")
 

@@ -142,5 +142,5 @@ print("steps trained:", len(recording))
 # %% [markdown]
 # Rules state their thresholds and take others: `recording.diagnose(["nan",
 # hr.diagnose.DeadUnits(min_records=50)])`. One that could not look says what it lacks.
-# [Every rule](../explanation/rules.ipynb) has a run that it finds something in, and the
+# [Every rule](../explanation/rules.ipynb) has a run that it finds something in; the
 # [benchmark](../explanation/diagnosis_benchmark.ipynb) says how often it is right.

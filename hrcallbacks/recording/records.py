@@ -117,12 +117,12 @@ class Records:
 
     @property
     def model(self) -> dict[str, Any] | None:
-        """What the model was like, as JSON: its layers, its loss, its metrics.
+        """What the model is like, as JSON: its layers, its loss, its metrics.
 
         None in recordings of earlier versions. `layers` is a list of dicts with `path`,
         `class`, `units`, `activation`, `initializers`, `regularizers`, `trainable`,
-        `parameters` and the paths of its `variables`; `connections` has pairs of layer
-        paths, or is None of a subclassed model; `loss` has `name`, `options` and `own`.
+        `parameters` and the paths of its `variables`. `connections` has pairs of layer
+        paths; None for a subclassed model. `loss` has `name`, `options` and `own`.
         """
         return self.attributes.get("model")
 

@@ -20,7 +20,7 @@ class Alert(Sink):
     """Warns when something is wrong with a run, once per finding, while it trains.
 
     Notes, the mildest findings, are left out, and what follows from another finding is
-    named with it. Nonfinite gradients are left out if a `LossScaleOptimizer` skips
+    named with it. Nonfinite gradients are left out too if a `LossScaleOptimizer` skips
     their steps.
 
     Args:
