@@ -92,7 +92,7 @@ class Watch:
     """
 
     def __init__(self, rules: str | Rule | Iterable[str | Rule] | None = None) -> None:
-        self._rules = _chosen(rules)
+        self._rules = chosen_rules(rules)
         self._survey: Survey | None = None
 
     def look(self, recording: Recording) -> Findings:
@@ -148,7 +148,7 @@ def diagnose(
     return Watch(rules).look(recording)
 
 
-def _chosen(rules: str | Rule | Iterable[str | Rule] | None) -> list[Rule]:
+def chosen_rules(rules: str | Rule | Iterable[str | Rule] | None) -> list[Rule]:
     if rules is None:
         return list(RULES.values())
     single = isinstance(rules, str | Rule) or inspect.isclass(rules)

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from hrcallbacks.checks import choice
-from hrcallbacks.diagnose import RULES, Findings, diagnose
+from hrcallbacks.diagnose import Findings, diagnose
+from hrcallbacks.diagnose.diagnosis import chosen_rules
 from hrcallbacks.diagnose.findings import SEVERITIES
 from hrcallbacks.recording.alignment import aligned_paths, renamed
 from hrcallbacks.recording.parameters import parameters_of
@@ -167,13 +168,13 @@ class Runs(Mapping[str, Recording]):
             TypeError: For the same reasons as `hr.diagnose.diagnose`.
             ValueError: If there is no rule of such a name.
         """
-        found = {name: _findings(run, rules) for name, run in self.aligned.items()}
+        chosen = chosen_rules(rules)
+        found = {name: _findings(run, chosen) for name, run in self.aligned.items()}
         looked = {
             rule for one in found.values() if one is not None for rule in one.looked
         }
-        order = [*RULES, *sorted(looked - RULES.keys())]
         rows = [
-            {rule: _worst(one, rule) for rule in order if rule in looked}
+            {rule.name: _worst(one, rule.name) for rule in chosen if rule.name in looked}
             for one in found.values()
         ]
         return pd.DataFrame(rows, index=pd.Index(list(found), name=RUN))

@@ -217,9 +217,9 @@ def test_diagnose_is_a_table_of_runs_by_rules():
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ("{0}/*.zar", r"No path matches '.*/\*.zar' in '.*runs/\*.zarr"),
+        ("{0}/*.store", r"No path matches '.*/\*.store' in '.*runs/\*.zarr"),
         ([], r"empty list of paths.*runs/\*.zarr"),
-        (["{0}/*.zar", "{0}/[xy]"], r"No path matches '.*zar', '.*\[xy\]'"),
+        (["{0}/*.store", "{0}/[xy]"], r"No path matches '.*store', '.*\[xy\]'"),
         ("memory://nowhere/*", r"No path matches 'memory://nowhere/\*'\. "),
     ],
 )

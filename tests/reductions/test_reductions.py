@@ -417,7 +417,7 @@ def test_what_was_not_recorded_says_what_was(tiny, line):
     ):
         recording.statistic("gradients", "std")
     with pytest.raises(ValueError, match=r"none was recorded 'raw'.*statistic"):
-        recording.to_frame()
+        recording.to_frame(of="elements")
     assert list(recording.weights) == []
 
 
