@@ -1,0 +1,143 @@
+"""Loggers of others read the norms from Keras' logs: what their files hold.
+
+Each runs the code of its section in docs/how-to/loggers.py, offline and in a process of
+its own, and is skipped where the logger is not installed.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "loggers.py"
+
+SETUP = """
+import json
+import keras
+import numpy as np
+import hrcallbacks as hr
+
+keras.utils.set_random_seed(1)
+layers = [keras.layers.Dense(4, name="hidden"), keras.layers.Dense(1, name="head")]
+model = keras.Sequential([keras.Input((3,)), *layers], name="net")
+model.compile("adam", loss="mse", jit_compile=False)
+x = np.random.default_rng(0).normal(size=(64, 3))
+y = x.sum(axis=1, keepdims=True)
+recorder = hr.GradientRecorder(
+    gradients="norm", weights=None, sinks=[hr.Logs(by="variable")]
+)
+"""
+
+# What reads each logger's files back: `found`, numbers by epoch, by name.
+READ = {
+    # Blocks of 32 KiB of a log like LevelDB's: after a file's seven bytes, pieces of
+    # records, each after its checksum, length and kind (1: whole, 4: the last piece).
+    "wandb": """
+from pathlib import Path
+from wandb.proto import wandb_internal_pb2
+(path,) = Path("wandb").glob("offline-run-*/*.wandb")
+data, place, pieces, found = path.read_bytes(), 7, b"", {}
+while place < len(data):
+    if 32768 - place % 32768 < 7:
+        place += 32768 - place % 32768
+        continue
+    length = int.from_bytes(data[place + 4 : place + 6], "little")
+    kind = data[place + 6]
+    pieces += data[place + 7 : place + 7 + length]
+    place += 7 + length
+    if kind in (1, 4):
+        record, pieces = wandb_internal_pb2.Record.FromString(pieces), b""
+        for item in record.history.item:
+            name = "/".join(item.nested_key) or item.key
+            if name.startswith("epoch/"):
+                values = found.setdefault(name.removeprefix("epoch/"), [])
+                values.append(json.loads(item.value_json))
+""",
+    "mlflow": """
+import mlflow
+client = mlflow.MlflowClient("sqlite:///mlflow.db")
+(run,) = client.search_runs(["0"])
+found = {}
+for name in run.data.metrics:
+    history = client.get_metric_history(run.info.run_id, name)
+    found[name] = [m.value for m in sorted(history, key=lambda m: m.step)]
+""",
+    "aim": """
+from pathlib import Path
+from aim import Run
+(chunk,) = Path(".aim/meta/chunks").iterdir()
+# Read-only it would have what Aim's server has indexed alone.
+run = Run(chunk.name, repo=".", system_tracking_interval=None)
+found = {m.name: m.values.sparse_numpy()[1].tolist() for m in run.metrics()}
+""",
+    "trackio": """
+import os, sqlite3
+from pathlib import Path
+(path,) = Path(os.environ["TRACKIO_DIR"]).glob("gradients*.db")
+rows = sqlite3.connect(path).execute("SELECT metrics FROM metrics ORDER BY step")
+rows = [json.loads(text) for (text,) in rows]
+found = {name: [row[name] for row in rows] for name in rows[0]}
+""",
+}
+
+
+def snippet(package):
+    """The page's code for a logger."""
+    text = re.sub("^# ?", "", PAGE.read_text(encoding="utf-8"), flags=re.M)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == len(READ)
+    (found,) = [block for block in blocks if re.search(rf"\b{package}\b", block)]
+    return found
+
+
+def run(script, folder):
+    """What a script prints last, which is JSON."""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ
+        | {
+            "HOME": str(folder),
+            "KERAS_BACKEND": keras.config.backend(),
+            "TRACKIO_DIR": str(folder / "trackio"),
+            "HF_HUB_OFFLINE": "1",
+            "WANDB_MODE": "offline",
+            "AIM_UI_TELEMETRY_ENABLED": "0",
+        },
+    )
+    assert result.returncode == 0, result.stderr
+    line = next(s for s in result.stdout.splitlines() if s.startswith('{"'))
+    return json.loads(line)
+
+
+@pytest.mark.parametrize("package", READ)
+def test_the_logger_s_files_have_what_keras_logs_have(package, tmp_path):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    dump = "\nprint('\\n' + json.dumps({}))"
+    history = run(
+        f"{SETUP}\n{snippet(package)}{dump.format('history.history')}", tmp_path
+    )
+    # By another process: once the first has ended, all is written.
+    found = run(f"import json\n{READ[package]}{dump.format('found')}", tmp_path)
+    paths = [
+        f"net/{layer}/{v}" for layer in ("hidden", "head") for v in ("kernel", "bias")
+    ]
+    names = ["gradient_norm", *(f"gradient_norm/{path}" for path in paths)]
+    assert {*names} <= {*history}
+    for name in names:
+        assert len(history[name]) == 3
+        assert found[name] == pytest.approx(history[name], rel=1e-6)
+
+
+def test_each_logger_of_the_page_is_read_back():
+    assert all(snippet(package) for package in READ)
