@@ -72,8 +72,8 @@ recording
 # are the bright rows.
 
 # %%
-# Figure: The share of zeros of each hidden unit by step, as colours. Two rows are bright
-# from the first step to the last.
+# Figure: The share of zeros of each hidden unit by step, as colours. Two rows are
+# bright from the first step to the last.
 zeros = recording.arrays("outputs", "zero_fraction_per_unit")["hidden"]
 figure, axes = plt.subplots(figsize=(4.8, 2.5), layout="constrained")
 image = axes.imshow(zeros.T, aspect="auto", vmin=0, vmax=1)

@@ -110,10 +110,9 @@ plt.show()
 # The size of each update, relative to the weights that it changed.
 
 # %%
-# Figure: Update ratios of the eight variables over 150 steps, on a logarithmic axis,
-# kernels solid, biases dashed, with a line at 1e-3. A note says that the biases were
-# zero at first.
-hr.plot.update_ratio(recording)
+# Figure: Update ratios of the four kernels over 150 steps, on a logarithmic axis, with
+# a line at 1e-3.
+hr.plot.update_ratio(recording, variables="*/kernel")
 plt.show()
 
 # %% [markdown]
@@ -122,9 +121,9 @@ plt.show()
 # Each element by step. Each variable of each step has a scale of its own by default.
 
 # %%
-# Figure: Gradients of five variables as colours, blue above zero, orange below, one row
+# Figure: Gradients of two kernels as colours, blue above zero, orange below, one row
 # an element, one column a step; rows keep their colours for some steps, then change.
-several = ["*conv_1*", "*hidden/bias", "*output*"]
+several = ["*conv_1/kernel", "*output/kernel"]
 hr.plot.heatmap(recording, variables=several)
 plt.show()
 
@@ -132,9 +131,9 @@ plt.show()
 # With `scale="log"` all steps have one scale, of six powers of ten.
 
 # %%
-# Figure: The same gradients on a logarithmic scale: strong colours in the first steps,
-# paler ones later.
-hr.plot.heatmap(recording, variables=several, scale="log")
+# Figure: The gradients of one of the kernels on a logarithmic scale: strong colours in
+# the first steps, paler ones later.
+hr.plot.heatmap(recording, variables="*conv_1/kernel", scale="log")
 plt.show()
 
 # %% [markdown]
@@ -144,9 +143,9 @@ plt.show()
 # `quantity="weights"` or `magnitude=False` the values themselves.
 
 # %%
-# Figure: Ridges of histograms of the gradients' magnitudes of two kernels, for twelve
+# Figure: Ridges of histograms of the gradients' magnitudes of a kernel, for twelve
 # steps from the first to the last, on a logarithmic axis.
-hr.plot.histograms(recording, variables=["*conv_2/kernel", "*hidden/kernel"])
+hr.plot.histograms(recording, variables="*hidden/kernel")
 plt.show()
 
 # %% [markdown]
@@ -155,9 +154,9 @@ plt.show()
 # Each weight, and its gradient below it; bands for variables of more than 12 elements.
 
 # %%
-# Figure: Weights and gradients of the small network's two kernels over 150 steps, a
+# Figure: Weights and gradients of the small network's first kernel over 150 steps, a
 # line for each of six elements.
-hr.plot.trajectories(units, variables="*/kernel")
+hr.plot.trajectories(units, variables="hidden/kernel")
 plt.show()
 
 # %% [markdown]

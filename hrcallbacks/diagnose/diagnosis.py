@@ -149,6 +149,7 @@ def diagnose(
 
 
 def chosen_rules(rules: str | Rule | Iterable[str | Rule] | None) -> list[Rule]:
+    """The rules that `rules=` asks for, in its order."""
     if rules is None:
         return list(RULES.values())
     single = isinstance(rules, str | Rule) or inspect.isclass(rules)

@@ -174,7 +174,11 @@ class Runs(Mapping[str, Recording]):
             rule for one in found.values() if one is not None for rule in one.looked
         }
         rows = [
-            {rule.name: _worst(one, rule.name) for rule in chosen if rule.name in looked}
+            {
+                rule.name: _worst(one, rule.name)
+                for rule in chosen
+                if rule.name in looked
+            }
             for one in found.values()
         ]
         return pd.DataFrame(rows, index=pd.Index(list(found), name=RUN))
