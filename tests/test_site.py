@@ -32,7 +32,7 @@ pytestmark = [
 
 WIDE, NARROW = 1280, 390
 SCHEMES = ("light", "dark")
-PAGE_BYTES = 1_500_000
+PAGE_BYTES = 2_000_000
 
 
 @pytest.fixture(scope="module")
