@@ -63,6 +63,11 @@ def tests_tensorflow(session: nox.Session) -> None:
 def tests_jax(session: nox.Session) -> None:
     """Run the tests on JAX."""
     install(session, "jax", "test")
+    # Each test makes models of its own, whose steps XLA would compile anew: of many it
+    # has compiled the like already.
+    session.env["JAX_COMPILATION_CACHE_DIR"] = session.create_tmp()
+    session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    session.env["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     run_tests(session, "jax", *ignored())
 
 

@@ -51,6 +51,14 @@ class every:  # Read as a function: record_freq=hr.every(10).
         inside = self.start <= step and (self.stop is None or step <= self.stop)
         return inside and (step - self.start) % self.n == 0
 
+    def count(self, first: int, last: int) -> int:
+        """How many steps from `first` to `last` are recorded, both included."""
+        end = last if self.stop is None else min(last, self.stop)
+        return self._up_to(end) - self._up_to(min(first - 1, end))
+
+    def _up_to(self, step: int) -> int:
+        return max(0, (step - self.start) // self.n + 1)
+
 
 @dataclass(frozen=True)
 class log_spaced:
@@ -87,6 +95,14 @@ class log_spaced:
             for k in (near - 1, near, near + 1)
         )
 
+    def count(self, first: int, last: int) -> int:
+        """How many steps from `first` to `last` are recorded, both included."""
+        powers = range(math.ceil(math.log10(last + 1) * self.per_decade) + 1)
+        if len(powers) > last - first:  # Fewer steps than powers to look through.
+            return sum(map(self, range(first, last + 1)))
+        steps = {round(10 ** (k / self.per_decade)) for k in powers}
+        return sum(first <= step <= last for step in steps)
+
 
 class at:
     """Only these steps.
@@ -117,6 +133,10 @@ class at:
     def __call__(self, step: int) -> bool:
         """Whether this step is recorded."""
         return step in self.steps
+
+    def count(self, first: int, last: int) -> int:
+        """How many steps from `first` to `last` are recorded, both included."""
+        return sum(first <= step <= last for step in self.steps)
 
     def __repr__(self) -> str:
         """The expression that makes it."""
@@ -187,7 +207,7 @@ class Cadence:
             return last // freq - (first - 1) // freq
         # A user's function may keep count, so it is never called twice for a step.
         if isinstance(freq, every | log_spaced | at):
-            return sum(map(freq, range(first, last + 1)))
+            return freq.count(first, last)
         return None
 
     def describe(self) -> int | str:

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hrcallbacks as hr
 from hrcallbacks.selection.steps import Cadence
@@ -92,6 +94,31 @@ def test_count_of_a_fits_records(freq, count):
     assert cadence.count(51, 4, 10) == count
     steps = [(s, (s - 51) % 10 + 1) for s in range(51, 91)]
     assert sum(cadence.wants(s, b, 10) for s, b in steps) == count
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    freq=st.one_of(
+        st.builds(hr.every, st.integers(1, 9), st.integers(1, 40)),
+        st.builds(hr.every, st.integers(1, 9), st.integers(1, 9), st.integers(9, 60)),
+        st.builds(hr.log_spaced, st.integers(1, 400)),
+        st.builds(hr.at, st.lists(st.integers(1, 80), min_size=1)),
+    ),
+    first=st.integers(1, 70),
+    steps=st.integers(1, 200),
+)
+def test_schedules_count_what_they_say_step_by_step(freq, first, steps):
+    asked = range(first, first + steps)
+    assert freq.count(first, first + steps - 1) == sum(map(freq, asked))
+
+
+@pytest.mark.parametrize("freq", [hr.every(3), hr.log_spaced(9), hr.at([7])])
+def test_counting_a_long_run_does_not_ask_each_step(freq, monkeypatch):
+    def refuse(self, step):
+        raise AssertionError(f"asked for step {step}")
+
+    monkeypatch.setattr(type(freq), "__call__", refuse)
+    assert Cadence(freq).count(1, 10**6, 10**6) > 0
 
 
 def test_count_that_cannot_be_told():
