@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,12 +15,17 @@ import pandas as pd
 
 from hrcallbacks.progress import progress
 from hrcallbacks.recording.revive import revive
+from hrcallbacks.recording.updates import Block, Calls, Updates
 from hrcallbacks.types import Fit, OptimizerStart, VariableStart
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from hrcallbacks.recording.recording import Recording
+
+# Of a block of records: what its gradients take, and how many there are.
+_BLOCK_BYTES = 32 * 1024**2
+_MOST_STEPS = 4096
 
 
 @dataclass(frozen=True)
@@ -82,12 +88,14 @@ def replay(
         ValueError: If the recording lacks what a replay needs, or if one of your
             classes or functions is not found; the message says what is missing.
     """
-    errors: list[dict[str, float]] = []
+    errors: list[pd.DataFrame] = []
     with progress(of="Replaying", unit="record", total=len(recording)) as bar:
         for part in _parts(recording):
             _warn_of_sparse(part)
-            errors += _replay_part(recording, part, bar, custom_objects)
-    frame = pd.DataFrame(errors, index=pd.Index(recording.index["step"], name="step"))
+            found = _replay_part(recording, part, bar, custom_objects)
+            errors.append(pd.DataFrame(found, columns=[*(part.fit.weights or {})]))
+    frame = pd.concat(errors)
+    frame.index = pd.Index(recording.index["step"], name="step")
     return Replay(float(np.nanmax(frame.to_numpy(), initial=0.0)), frame)
 
 
@@ -160,7 +168,8 @@ def _replay_part(
     part: _Part,
     bar: tqdm[Any],
     custom_objects: Mapping[str, Any] | None,
-) -> list[dict[str, float]]:
+) -> np.ndarray:
+    """The errors of a part's records, `(records, paths)`."""
     fit = part.fit
     variables: dict[str, Any] = {}
     for path, value in (fit.weights or {}).items():
@@ -170,19 +179,95 @@ def _replay_part(
         for name, spec in fit.optimizers.items()
     }
     _warn_of_others(recording, part)
+    updates = Updates(variables, optimizers, fit.run_eagerly)
     is_before = recording.attributes["weights_at"] == "before"
-    errors: list[dict[str, float]] = []
-    with _no_grad():
-        for record in part.records:
-            if is_before:
-                errors.append(_errors(recording, record, variables))
-            for name, optimizer in optimizers.items():
-                spec = fit.optimizers[name]
-                _apply(recording, record, name, optimizer, spec, variables)
-            if not is_before:
-                errors.append(_errors(recording, record, variables))
-            bar.update()
-    return errors
+    errors: list[np.ndarray] = []
+    latest = {
+        p: np.asarray(value)[np.newaxis] for p, value in (fit.weights or {}).items()
+    }
+    for records, block in _blocks(recording, part):
+        made = updates.run(block)
+        if is_before:
+            before = {p: np.concatenate([latest[p], a[:-1]]) for p, a in made.items()}
+            latest = {path: array[-1:] for path, array in made.items()}
+            made = before
+        errors.append(_errors(recording, records, made))
+        bar.update(block.steps)
+    return np.concatenate(errors)
+
+
+def _blocks(recording: Recording, part: _Part) -> Iterator[tuple[slice, Block]]:
+    """A part's records as blocks of the same calls, of bounded size."""
+    fit = part.fit
+    paths = {
+        name: [path for path in spec.paths if path is not None]
+        for name, spec in fit.optimizers.items()
+    }
+    gradients = {
+        path: recording.gradients[path] for own in paths.values() for path in own
+    }
+    has_gradient = {
+        path: recording.has_gradient[path].to_numpy(bool) for path in gradients
+    }
+    rates = _rates(recording, fit)
+    size = sum(4 * math.prod(array.shape[1:]) for array in gradients.values())
+    most = max(1, min(_MOST_STEPS, _BLOCK_BYTES // max(1, size)))
+    first = part.records.start
+    while first < part.records.stop:
+        rows = slice(first, min(first + most, part.records.stop))
+        read = {path: np.asarray(array[rows]) for path, array in gradients.items()}
+        calls = [
+            _calls(fit, paths, read, has_gradient, first, number)
+            for number in range(rows.stop - first)
+        ]
+        for called, group in itertools.groupby(range(len(calls)), calls.__getitem__):
+            numbers = list(group)
+            inside = slice(numbers[0], numbers[-1] + 1)
+            records = slice(first + inside.start, first + inside.stop)
+            used = {path for _, own in called for path in own}
+            yield (
+                records,
+                Block(
+                    called,
+                    {path: read[path][inside] for path in used},
+                    {name: rates[name][records] for name, _ in called if name in rates},
+                    len(numbers),
+                ),
+            )
+        first = rows.stop
+
+
+def _calls(
+    fit: Fit,
+    paths: Mapping[str, Sequence[str]],
+    gradients: Mapping[str, np.ndarray],
+    has_gradient: Mapping[str, np.ndarray],
+    first: int,
+    number: int,
+) -> Calls:
+    """Which optimizers were called in a step, and on what."""
+    calls: list[tuple[str, tuple[str, ...]]] = []
+    for name, own in paths.items():
+        given = tuple(path for path in own if has_gradient[path][first + number])
+        # A LossScaleOptimizer skips such a step.
+        skipped = fit.optimizers[name].skips_nonfinite and not all(
+            np.isfinite(gradients[path][number]).all() for path in given
+        )
+        if given and not skipped:
+            calls.append((name, given))
+    return tuple(calls)
+
+
+def _rates(recording: Recording, fit: Fit) -> dict[str, np.ndarray]:
+    """By optimizer without a schedule, the learning rate of each record."""
+    import keras
+
+    rates: dict[str, np.ndarray] = {}
+    for name, spec in fit.optimizers.items():
+        column = "learning_rate" if name == "0" else f"learning_rate_{int(name) + 1}"
+        if column in recording.index and not spec.scheduled:
+            rates[name] = recording.index[column].to_numpy(keras.config.floatx())
+    return rates
 
 
 def _warn_of_others(recording: Recording, part: _Part) -> None:
@@ -264,58 +349,18 @@ def _build_in_graph(optimizer: Any, variables: Sequence[Any]) -> None:
     tf.function(build)()
 
 
-def _apply(
-    recording: Recording,
-    record: int,
-    name: str,
-    optimizer: Any,
-    spec: OptimizerStart,
-    variables: Mapping[str, Any],
-) -> None:
-    pairs = [
-        (recording.gradients[path][record], variables[path])
-        for path in spec.paths
-        if path is not None and recording.has_gradient[path].iloc[record]
-    ]
-    if not pairs:  # The optimizer was not called in this step.
-        return
-    # A LossScaleOptimizer skips such a step.
-    if spec.skips_nonfinite and not all(np.isfinite(g).all() for g, _ in pairs):
-        return
-    column = "learning_rate" if name == "0" else f"learning_rate_{int(name) + 1}"
-    if column in recording.index and not spec.scheduled:
-        optimizer.learning_rate = float(recording.index[column].iloc[record])
-    optimizer.apply(*map(list, zip(*_as_tensors(pairs), strict=True)))
-
-
-def _as_tensors(pairs: Iterable[tuple[np.ndarray, Any]]) -> list[tuple[Any, Any]]:
-    import keras
-
-    return [(keras.ops.convert_to_tensor(g, v.dtype), v) for g, v in pairs]
-
-
 def _errors(
-    recording: Recording, record: int, variables: Mapping[str, Any]
-) -> dict[str, float]:
-    import keras
-
-    errors: dict[str, float] = {}
-    for path, variable in variables.items():
-        ours = np.asarray(keras.ops.convert_to_numpy(variable.value), np.float64)
-        recorded = np.asarray(recording.weights[path][record], np.float64)
+    recording: Recording, records: slice, made: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """By record and path, how far the recorded weights are from these."""
+    errors: list[np.ndarray] = []
+    for path, array in made.items():
+        ours = np.asarray(array, np.float64)
+        recorded = np.asarray(recording.weights[path][records], np.float64)
         same = np.isnan(ours) & np.isnan(recorded)
         difference = np.where(same, 0.0, np.abs(ours - recorded))
         # A NaN on one side only is a difference.
         apart = np.where(np.isnan(difference), np.inf, difference)
-        errors[path] = float(np.max(apart, initial=0.0))
-    return errors
-
-
-def _no_grad() -> AbstractContextManager[Any]:
-    import keras
-
-    if keras.config.backend() != "torch":
-        return contextlib.nullcontext()
-    import torch  # pyright: ignore[reportMissingImports]
-
-    return torch.no_grad()
+        axes = tuple(range(1, apart.ndim))
+        errors.append(np.max(apart, axis=axes, initial=0.0))
+    return np.stack(errors, axis=1)

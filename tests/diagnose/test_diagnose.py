@@ -106,7 +106,7 @@ def test_nor_does_one_from_reductions_alone(healthy):
 def test_a_run_that_diverges_is_called_sick(line):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(20.0), loss="mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(20.0), loss="mse")
     recorder = hr.GradientRecorder(record_freq=1)
     x, y = line
     model.fit(x, y, epochs=60, batch_size=20, verbose=0, callbacks=[recorder])
@@ -118,7 +118,7 @@ def test_sigmoids_behind_one_another_vanish():
     keras.utils.set_random_seed(0)
     deep = [keras.layers.Dense(4, activation="sigmoid") for _ in range(12)]
     model = keras.Sequential([keras.Input((2,)), *deep, keras.layers.Dense(1)])
-    model.compile("adam", loss="mse", jit_compile=False)
+    model.compile("adam", loss="mse")
     recorder = hr.GradientRecorder(record_freq=1, gradients="norm", weights=None)
     x = noise(16, 2).astype("float32")
     model.fit(

@@ -49,7 +49,7 @@ def small_model(optimizer):
             keras.layers.Dense(2, name="output"),
         ]
     )
-    model.compile(optimizer, loss="mse", jit_compile=False)
+    model.compile(optimizer, loss="mse")
     return model
 
 
@@ -93,6 +93,17 @@ def test_every_optimizer_that_keras_ships(optimizer):
 def test_every_option_that_changes_an_update(option):
     recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
     assert_replays(fit(small_model(OPTIONS[option]()), recorder))
+
+
+@pytest.mark.parametrize("weights_at", ["before", "after"])
+def test_blocks_of_records_join(weights_at, monkeypatch):
+    recorder = hr.GradientRecorder(record_freq=1, weights_at=weights_at)
+    recording = fit(small_model("adam"), recorder, epochs=2)
+    whole = recording.replay().errors
+    monkeypatch.setattr("hrcallbacks.recording.replay._MOST_STEPS", 5)
+    in_blocks = recording.replay()
+    assert in_blocks.max_error < NOISE
+    assert in_blocks.errors.index.equals(whole.index)
 
 
 def test_learning_rate_that_a_callback_changes_is_followed():
