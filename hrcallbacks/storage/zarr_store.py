@@ -15,9 +15,15 @@ import pandas as pd
 from hrcallbacks.storage.columns import Column, Columns
 from hrcallbacks.storage.resumption import resume
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
-from hrcallbacks.storage.zarr_columns import ColumnWriter
+from hrcallbacks.storage.zarr_columns import ColumnWriter, arrays_in, create_column
 from hrcallbacks.storage.zarr_group import RecordingGroup
-from hrcallbacks.storage.zarr_index import CHUNK, Epoch, IndexWriter, write_epochs
+from hrcallbacks.storage.zarr_index import (
+    CHUNK,
+    Epoch,
+    IndexWriter,
+    trim_epochs,
+    write_epochs,
+)
 from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.types import Fit, Key, Record, Spec
 
@@ -54,6 +60,7 @@ class ZarrStore(Store):
         self._writers: dict[str, ColumnWriter] = {}
         self._index: IndexWriter | None = None
         self._epochs: list[Epoch] = []
+        self._written_epochs = 0
         self._flushed = time.monotonic()
         self._begun = False
         self._writes = True
@@ -98,7 +105,7 @@ class ZarrStore(Store):
         try:
             stored = self._group.open()
             if stored is None:
-                self._index = IndexWriter(self._group.zarr, empty_index())
+                self._index = IndexWriter(self._group.zarr, empty_index(), {})
                 self._save_attributes()
             else:
                 self._load(stored)
@@ -113,22 +120,40 @@ class ZarrStore(Store):
         self.attributes = stored.attributes
         self._count = self._written = stored.count
         for column in self.columns:
-            if column.name in self._group.zarr:
-                stored.array(column)  # Rejects an array that is not ours.
+            stored.array(column)  # Rejects an array that is not ours.
             self._writers[column.name] = self._writer(column)
         self._epochs = [Epoch(*epoch) for epoch in stored.epochs()]
-        self._restore(stored.index())
+        self._written_epochs = len(self._epochs)
+        self._restore(stored, stored.index(), stored.index_names)
         self._continues = bool(self.fits) and not self.fits[-1].ended
 
-    def _restore(self, index: pd.DataFrame) -> None:
+    def _restore(
+        self, stored: Stored, index: pd.DataFrame, names: Mapping[str, str]
+    ) -> None:
         """Loads what follows the last whole chunks back into memory."""
-        for writer in self._writers.values():
-            writer.restore(self._count)
-        self._index = IndexWriter(self._group.zarr, index.iloc[: self._count])
+        for column in self.columns:
+            rows = stored.rows(column)
+            self._writers[column.name].restore(self._count, rows)
+        index = index.iloc[: self._count]
+        self._index = IndexWriter(self._group.zarr, index, names)
 
     def _writer(self, column: Column) -> ColumnWriter:
-        count, check = len(self.columns), self._group.check_ours
-        return ColumnWriter(self._group.zarr, column, count, check)
+        array = self._group.zarr[column.name]
+        return ColumnWriter(array, column, self._group.check_ours)
+
+    def _create(self, new: list[Column]) -> None:
+        waiting = sum(arrays_in(column) for column in self.columns)
+        reductions = self.attributes.get("reductions", {})
+        for column in new:
+            create_column(
+                self._group.zarr,
+                column,
+                reductions,
+                columns=waiting,
+                first=self._count,
+            )
+            self._writers[column.name] = self._writer(column)
+            self._writers[column.name].restore(self._count, None)
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
         """See `Store.check`."""
@@ -146,8 +171,8 @@ class ZarrStore(Store):
         """See `Store.declare`."""
         self.check(specs)
         new = super().declare(specs, attributes)
-        for column in new if self._writes else ():
-            self._writers[column.name] = self._writer(column)
+        if self._writes:
+            self._create(new)
         self._save_attributes()
         return new
 
@@ -166,7 +191,8 @@ class ZarrStore(Store):
         if not self._continues:
             return max([steps, *(e.step for e in self._epochs)])
         self._continues = False
-        index = Stored(self.path).index()
+        stored = Stored(self.path)
+        index = stored.index()
         found = resume(
             index,
             self._epochs,
@@ -177,7 +203,7 @@ class ZarrStore(Store):
             batches=batches,
         )
         self._epochs = found.epochs
-        self._cut(index, found.kept)
+        self._cut(stored, index, found.kept)
         if found.gap is not None:
             self.update_fit(fault=found.gap)
             self._save_attributes()
@@ -188,12 +214,12 @@ class ZarrStore(Store):
             )
         return found.steps
 
-    def _cut(self, index: pd.DataFrame, count: int) -> None:
+    def _cut(self, stored: Stored, index: pd.DataFrame, count: int) -> None:
         self._count = self._written = count
-        if "index" in self._group.zarr:
-            self._group.zarr["index"].attrs["records"] = count
-        write_epochs(self._group.zarr, self._epochs)
-        self._restore(index.iloc[:count])
+        self._written_epochs = min(self._written_epochs, len(self._epochs))
+        self._restore(stored, index, self._index.names if self._index else {})
+        if self._index is not None:
+            self._index.commit(count, self._written_epochs)
 
     # The fit runs.
 
@@ -239,11 +265,12 @@ class ZarrStore(Store):
         self._group.check_ours()
         for writer in self._writers.values():
             writer.flush(self._count)
-        write_epochs(self._group.zarr, self._epochs)
+        write_epochs(self._group.zarr, self._epochs, self._written_epochs)
         self._save_attributes()
         if self._count > self._written:
             self._index.write(self._count)
-        self._written = self._count
+        self._index.commit(self._count, len(self._epochs))
+        self._written, self._written_epochs = self._count, len(self._epochs)
         self._index.forget(self._count)
         self._flushed = time.monotonic()
 
@@ -255,6 +282,7 @@ class ZarrStore(Store):
     def withdraw_fit(self) -> None:
         """See `Store.withdraw_fit`; removes a store that was made for that fit."""
         if not self._continued:  # A continued fit stays an interrupted one.
+            self._group.forget_fit(len(self.fits) - 1)
             super().withdraw_fit()
 
     def abandon(self) -> None:
@@ -269,13 +297,23 @@ class ZarrStore(Store):
         try:
             if self._begun:
                 self.flush()
-                for writer in self._writers.values():
-                    writer.trim(self._count)
+                self._finish()
         finally:
             with contextlib.suppress(Exception):  # Keeps the fault, if it can.
                 self._group.check_ours()
                 self._save_attributes()
             self._group.release()
+
+    def _finish(self) -> None:
+        """Leaves a store that other readers open."""
+        if self._index is None:
+            return
+        for writer in self._writers.values():
+            writer.trim(self._count)
+        self._index.trim(self._count)
+        trim_epochs(self._group.zarr, len(self._epochs))
+        self._save_attributes()
+        self._group.consolidate()
 
     def snapshot(self) -> Snapshot:
         """What a reader of the store would find."""
