@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hrcallbacks.storage.chunked_array import ChunkedArray
+from hrcallbacks.storage.files import is_place
 from hrcallbacks.storage.store import EMPTY_INDEX
 from hrcallbacks.storage.zarr_format import is_shared
 
@@ -48,9 +49,10 @@ _FREQ = _Leaf("text or a whole number", lambda v: isinstance(v, str) or type(v) 
 _WHEN = _Leaf("'before' or 'after'", lambda v: v in ("before", "after"))
 _DTYPE = _Leaf("a type of numbers, such as 'float32'", _is_dtype)
 _OBJECT = _Leaf("an object", lambda v: isinstance(v, dict))
+_PLACE = _Leaf("a place in it", lambda v: isinstance(v, str) and is_place(v))
 _OBJECT_OR_NONE = _Leaf("an object or null", lambda v: v is None or _OBJECT.holds(v))
 # An array that a replay starts from: its place, the variable's path, dtype and shape.
-_START = (_TEXT, _TEXT, _DTYPE, [_COUNT])
+_START = (_PLACE, _TEXT, _DTYPE, [_COUNT])
 
 # A list has items of one form, a tuple is a list of that length, `?` marks optional
 # fields.
@@ -67,7 +69,7 @@ _FORM = {
     },
     "columns": [
         {
-            "name": _TEXT,
+            "name": _PLACE,
             "keys": [(_TEXT, _TEXT, _TEXT)],
             "dtypes": [_DTYPE],
             "shape": [_COUNT],
@@ -191,7 +193,7 @@ def check_names(attributes: Mapping[str, Any], path: str) -> dict[str, str]:
     """
     columns = attributes.get("columns", [])
     try:
-        _check(columns, [(_TEXT, _TEXT)], "columns")
+        _check(columns, [(_TEXT, _PLACE)], "columns")
     except _Unexpected as error:
         raise damaged(path, f"in its attributes, {error}") from error
     names = dict(columns)

@@ -1,6 +1,6 @@
 """Names of columns on disk: a path keeps its slashes, as groups."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hrcallbacks.storage.names import distinct, on_disk
@@ -46,46 +46,61 @@ class ColumnNames:
 
     def __init__(self, columns: Iterable["Column"]) -> None:
         self._arrays = set(INDEX_NAMES)
-        self._groups: set[str] = set()
+        # Names of groups, by what they were made of.
+        self._groups: dict[tuple[str, ...], str] = {}
+        self._folded: set[str] = set()
         for column in columns:
-            self._take(column.name.split("/"), is_statistic=column.is_shared)
+            *groups, _ = column.name.split("/")
+            if column.is_shared:
+                self._take(column.name)
+                self._take_statistic("/".join(groups))
+                continue
+            made_of = _parts(column.keys[0])
+            for depth in range(1, len(groups) + 1):
+                self._add_group(tuple(made_of[:depth]), "/".join(groups[:depth]))
+            self._take(column.name)
 
     def of_array(self, key: Key) -> str:
         """`gradients/raw/hidden/kernel`: the array of one key."""
-        parts = [
-            key.quantity,
-            key.reduction,
-            *(key.path.split("/") if key.path else ()),
-        ]
-        *groups, last = [on_disk(part) for part in parts]
-        found: list[str] = []
-        for group in groups:
-            found.append(self._last(found, group, self._arrays))
+        *groups, last = parts = _parts(key)
+        at = ""
+        for depth, group in enumerate(groups, start=1):
+            at = self._group(tuple(parts[:depth]), at, group)
         # Beside the coordinate that each array shares.
-        taken = self._arrays | self._groups | {"/".join([*found, "step"]).casefold()}
-        found.append(self._last(found, last, taken))
-        return self._take(found, is_statistic=False)
+        taken = self._arrays | self._folded | {f"{at}/step".casefold()}
+        return self._take(distinct(f"{at}/{on_disk(last)}", taken))
 
     def of_statistic(self, key: Key) -> str:
         """`gradients/norm/norm`: an array that several keys share, in its own group."""
-        parts = [part for part in (key.quantity, key.reduction) if part]
-        *groups, last = [on_disk(part) for part in parts]
-        found: list[str] = []
-        for group in groups:
-            found.append(self._last(found, group, self._arrays))
-        found.append(self._last(found, last, self._arrays | self._groups))
-        return self._take([*found, last], is_statistic=True)
+        quantity, last = key.quantity, on_disk(key.reduction or key.quantity)
+        group = last
+        if key.reduction:
+            group = f"{self._group((quantity,), '', quantity)}/{last}"
+        group = distinct(group, self._arrays | self._folded)
+        self._take_statistic(group)
+        return self._take(f"{group}/{last}")
 
-    def _last(self, before: Sequence[str], name: str, taken: set[str]) -> str:
-        start = "/".join([*before, ""])
-        return distinct(start + name, taken).removeprefix(start)
+    def _group(self, made_of: tuple[str, ...], at: str, name: str) -> str:
+        """A group's name: the same for the same parts, else one of its own."""
+        if made_of not in self._groups:
+            name = f"{at}/{on_disk(name)}".removeprefix("/")
+            name = distinct(name, self._arrays | self._folded)
+            self._add_group(made_of, name)
+        return self._groups[made_of]
 
-    def _take(self, parts: list[str], *, is_statistic: bool) -> str:
-        folded = [part.casefold() for part in parts]
-        self._arrays.add("/".join(folded))
-        for depth in range(1, len(folded)):
-            self._groups.add("/".join(folded[:depth]))
-        if is_statistic:
-            group = "/".join(folded[:-1])
-            self._arrays |= {f"{group}/{name}" for name in _COORDINATES}
-        return "/".join(parts)
+    def _add_group(self, made_of: tuple[str, ...], name: str) -> None:
+        self._groups.setdefault(made_of, name)
+        self._folded.add(name.casefold())
+
+    def _take_statistic(self, group: str) -> None:
+        self._folded.add(group.casefold())
+        self._arrays |= {f"{group}/{name}".casefold() for name in _COORDINATES}
+
+    def _take(self, name: str) -> str:
+        self._arrays.add(name.casefold())
+        return name
+
+
+def _parts(key: Key) -> list[str]:
+    path = key.path.split("/") if key.path else []
+    return [key.quantity, key.reduction, *path]

@@ -19,6 +19,19 @@ _FLAGS = (
 )
 
 
+def is_place(name: str) -> bool:
+    """Whether a name is that of a file or folder below another, as `on_disk` makes it.
+
+    Example:
+        >>> is_place("index/zarr.json"), is_place("../index"), is_place("C:/index")
+        (True, False, False)
+    """
+    return all(
+        part.strip(".") and all(c.isalnum() or c in "_-.~" for c in part)
+        for part in name.split("/")
+    )
+
+
 class Files:
     """Reads files below a folder, local or behind a URL.
 
@@ -52,6 +65,8 @@ class Files:
             FileNotFoundError: If it is not there.
             ValueError: If it is too large, or not a regular file in real folders.
         """
+        if not is_place(name):
+            raise ValueError(f"there can be no {name!r:.120} in it")
         data = self._remote(name, most) if self._system else self._local(name, most)
         if len(data) > most:
             raise ValueError(f"it has more than the {most:,} bytes that it may have")
@@ -92,6 +107,8 @@ class Files:
 
     def folders(self, name: str) -> list[str]:
         """Names of the folders in a folder."""
+        if name and not is_place(name):
+            raise ValueError(f"there can be no {name!r:.120} in it")
         place = f"{self._root}/{name}"
         if self._system:
             found = self._system.ls(place, detail=True)

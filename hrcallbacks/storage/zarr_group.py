@@ -212,6 +212,7 @@ class RecordingGroup:
         """Lists the metadata of all arrays in one file, which other readers like."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Consolidated metadata is currently not")
+            warnings.filterwarnings("ignore", "Object at .* is not recognized")
             import_zarr().consolidate_metadata(self.zarr.store)
 
     def release(self) -> None:

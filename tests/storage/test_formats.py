@@ -1,6 +1,7 @@
 """Stores that earlier versions wrote: they open for ever, with what they held."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import hrcallbacks as hr
 
 pytest.importorskip("zarr")
 DATA = Path(__file__).parent / "data"
-# Written by the last version with format 1, on the worked example's network, and kept
+# Written by a version with format 1, on the worked example's network, and kept
 # with its numbers as JSON.
 OLD = DATA / "format_1_with_statistics.zarr"
 
@@ -54,3 +55,28 @@ def test_format_1_opens_with_all_that_it_held(expected):
     assert_holds(recording, expected)
     if keras.config.backend() == "tensorflow":
         assert recording.replay().max_error == 0
+
+
+def test_store_of_the_first_format_opens():
+    """Written before the one above, by version 0.1."""
+    recording = hr.open_recording(DATA / "format_1.zarr")
+    assert recording.index["step"].tolist() == [1, 2, 3, 4]
+    assert recording.paths == ["net/hidden/kernel", "net/hidden/bias"]
+    weights, gradients = recording.weights["hidden/kernel"], recording.gradients
+    # Plain SGD at 0.5: the weights tell the gradients.
+    moved = np.diff(weights[:], axis=0)
+    np.testing.assert_allclose(
+        moved, -0.5 * gradients["hidden/kernel"][1:], rtol=1e-5, atol=1e-7
+    )
+    assert recording.statistic("gradients", "norm").shape == (4, 2)
+    assert recording.attributes["complete"]
+    if keras.config.backend() == "tensorflow":
+        assert recording.replay().max_error < 1e-6
+
+
+def test_a_recording_of_format_1_is_not_continued(tiny, line, tmp_path):
+    path = shutil.copytree(OLD, tmp_path / "old.zarr")
+    recorder = hr.GradientRecorder(store=path, resume=True)
+    with pytest.raises(ValueError, match=r"has format 1.*hrcallbacks convert .*old"):
+        tiny.fit(*line, verbose=0, callbacks=[recorder])
+    assert int(tiny.optimizer.iterations) == 0
