@@ -40,6 +40,9 @@ class ZarrStore(Store):
         path: A path or an fsspec URL. `{n}` in it stands for the first number that is
             free.
         resume: Whether to continue a recording that is already there.
+
+    Attributes:
+        epochs: The epochs that have ended.
     """
 
     def __init__(self, path: object, *, resume: bool = False) -> None:
@@ -59,7 +62,7 @@ class ZarrStore(Store):
         self._written = 0  # Number of records that count on disk.
         self._writers: dict[str, ColumnWriter] = {}
         self._index: IndexWriter | None = None
-        self._epochs: list[Epoch] = []
+        self.epochs: list[Epoch] = []
         self._written_epochs = 0
         self._flushed = time.monotonic()
         self._begun = False
@@ -122,8 +125,8 @@ class ZarrStore(Store):
         for column in self.columns:
             stored.array(column)  # Rejects an array that is not ours.
             self._writers[column.name] = self._writer(column)
-        self._epochs = [Epoch(*epoch) for epoch in stored.epochs()]
-        self._written_epochs = len(self._epochs)
+        self.epochs = [Epoch(*epoch) for epoch in stored.epochs()]
+        self._written_epochs = len(self.epochs)
         self._restore(stored, stored.index(), stored.index_names)
         self._continues = bool(self.fits) and not self.fits[-1].ended
 
@@ -189,20 +192,20 @@ class ZarrStore(Store):
     def begin_epoch(self, epoch: int, steps: int, batches: int | None) -> int:
         """Drops what will be trained again; see `Store.begin_epoch`."""
         if not self._continues:
-            return max([steps, *(e.step for e in self._epochs)])
+            return max([steps, *(e.step for e in self.epochs)])
         self._continues = False
         stored = Stored(self.path)
         index = stored.index()
         found = resume(
             index,
-            self._epochs,
+            self.epochs,
             fit=len(self.fits),
             first=self.fits[-1].first,
             epoch=epoch,
             steps=steps,
             batches=batches,
         )
-        self._epochs = found.epochs
+        self.epochs = found.epochs
         self._cut(stored, index, found.kept)
         if found.gap is not None:
             self.update_fit(fault=found.gap)
@@ -216,7 +219,7 @@ class ZarrStore(Store):
 
     def _cut(self, stored: Stored, index: pd.DataFrame, count: int) -> None:
         self._count = self._written = count
-        self._written_epochs = min(self._written_epochs, len(self._epochs))
+        self._written_epochs = min(self._written_epochs, len(self.epochs))
         self._restore(stored, index, self._index.names if self._index else {})
         if self._index is not None:
             self._index.commit(count, self._written_epochs)
@@ -243,7 +246,7 @@ class ZarrStore(Store):
 
     def end_epoch(self, epoch: int, step: int) -> None:
         """Notes an epoch's last step, and flushes."""
-        self._epochs.append(Epoch(len(self.fits), epoch, step))
+        self.epochs.append(Epoch(len(self.fits), epoch, step))
         # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
@@ -265,12 +268,12 @@ class ZarrStore(Store):
         self._group.check_ours()
         for writer in self._writers.values():
             writer.flush(self._count)
-        write_epochs(self._group.zarr, self._epochs, self._written_epochs)
+        write_epochs(self._group.zarr, self.epochs, self._written_epochs)
         self._save_attributes()
         if self._count > self._written:
             self._index.write(self._count)
-        self._index.commit(self._count, len(self._epochs))
-        self._written, self._written_epochs = self._count, len(self._epochs)
+        self._index.commit(self._count, len(self.epochs))
+        self._written, self._written_epochs = self._count, len(self.epochs)
         self._index.forget(self._count)
         self._flushed = time.monotonic()
 
@@ -284,6 +287,11 @@ class ZarrStore(Store):
         if not self._continued:  # A continued fit stays an interrupted one.
             self._group.forget_fit(len(self.fits) - 1)
             super().withdraw_fit()
+
+    def remove(self) -> None:
+        """Removes what it has written."""
+        self._group.forget()
+        self._begin()
 
     def abandon(self) -> None:
         """See `Store.abandon`; releases the lock."""
@@ -311,7 +319,7 @@ class ZarrStore(Store):
         for writer in self._writers.values():
             writer.trim(self._count)
         self._index.trim(self._count)
-        trim_epochs(self._group.zarr, len(self._epochs))
+        trim_epochs(self._group.zarr, len(self.epochs))
         self._save_attributes()
         self._group.consolidate()
 

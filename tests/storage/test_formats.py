@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import hrcallbacks as hr
+from hrcallbacks.storage.saving import convert
+from hrcallbacks.storage.zarr_reader import Stored
 
 pytest.importorskip("zarr")
 DATA = Path(__file__).parent / "data"
@@ -80,3 +82,62 @@ def test_a_recording_of_format_1_is_not_continued(tiny, line, tmp_path):
     with pytest.raises(ValueError, match=r"has format 1.*hrcallbacks convert .*old"):
         tiny.fit(*line, verbose=0, callbacks=[recorder])
     assert int(tiny.optimizer.iterations) == 0
+
+
+def test_a_converted_store_holds_what_the_old_one_did(expected, tmp_path):
+    path = tmp_path / "new.zarr"
+    assert convert(OLD, path) == 6
+    assert Stored(path).version == 2
+    recording, old = hr.open_recording(path), hr.open_recording(OLD)
+    assert_holds(recording, expected)
+    assert recording.attributes == old.attributes
+    assert (
+        Stored(path).epochs()
+        == Stored(OLD).epochs()
+        == [[1, 1, 2], [1, 2, 4], [2, 1, 6]]
+    )
+    assert [f.optimizers["0"].config for f in recording.fits] == [
+        f.optimizers["0"].config for f in old.fits
+    ]
+    if keras.config.backend() == "tensorflow":
+        assert recording.replay().max_error == 0
+    again = tmp_path / "again.zarr"
+    convert(path, again)
+    assert_holds(hr.open_recording(again), expected)
+    with pytest.raises(FileExistsError, match=r"already exists at .*new\.zarr"):
+        convert(OLD, path)
+
+
+def test_nothing_is_left_of_a_conversion_that_failed(tmp_path):
+    damaged = shutil.copytree(OLD, tmp_path / "old.zarr")
+    (damaged / "weights/raw/net.hidden.kernel/c/0/0/0").write_bytes(b"damaged")
+    with pytest.raises(OSError, match=r"'weights/raw/net\.hidden\.kernel'"):
+        convert(damaged, tmp_path / "new.zarr")
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_a_run_goes_on_in_the_converted_store(tiny, line, tmp_path):
+    """It is told which epochs have ended, as the old store was."""
+    old, new = tmp_path / "old.zarr", tmp_path / "new.zarr"
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    options = {"batch_size": 5, "epochs": 3, "verbose": 0}
+    start = tiny.get_weights()
+
+    class Dies(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise RuntimeError("died")
+
+    recorder = hr.GradientRecorder(record_freq=1, store=old, resume=True)
+    with pytest.raises(RuntimeError, match="died"):
+        tiny.fit(*line, callbacks=[recorder, backup, Dies()], **options)
+    recorder.reset()
+    convert(old, new)
+    tiny.set_weights(start)
+    tiny.compile("adam", loss="mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1, store=new, resume=True)
+    tiny.fit(*line, callbacks=[recorder, backup], **options)
+    recording = hr.open_recording(new)
+    assert recording.index["step"].tolist() == list(range(1, 13))
+    assert recording.attributes["complete"]
+    assert recording.replay().max_error < 1e-6
