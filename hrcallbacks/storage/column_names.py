@@ -45,7 +45,7 @@ class ColumnNames:
     """
 
     def __init__(self, columns: Iterable["Column"]) -> None:
-        self._arrays = set(INDEX_NAMES)
+        self._arrays: set[str] = {*INDEX_NAMES}
         # Names of groups, by what they were made of.
         self._groups: dict[tuple[str, ...], str] = {}
         self._folded: set[str] = set()

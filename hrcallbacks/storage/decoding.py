@@ -5,6 +5,7 @@ header says is compared with the size of the chunk before any memory is taken.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from hrcallbacks.storage.checksums import crc32c
 
@@ -46,8 +47,6 @@ def _without_crc(data: bytes, size: int) -> bytes:
 
 
 def _from_blosc(data: bytes, size: int) -> bytes:
-    from numcodecs import blosc
-
     if len(data) < _BLOSC_HEADER:
         raise ValueError("it is cut short")
     inflated = int.from_bytes(data[4:8], "little")
@@ -55,14 +54,12 @@ def _from_blosc(data: bytes, size: int) -> bytes:
     _check_sizes(inflated, size)
     if length != len(data):
         raise ValueError(f"it has {len(data):,} bytes and says {length:,}")
-    return _bytes(lambda: blosc.decompress(data))
+    return _decompressed("blosc", data)
 
 
 def _from_zstd(data: bytes, size: int) -> bytes:
-    from numcodecs import zstd
-
     _check_sizes(_zstd_size(data), size)
-    return _bytes(lambda: zstd.decompress(data))
+    return _decompressed("zstd", data)
 
 
 def _zstd_size(data: bytes) -> int:
@@ -84,10 +81,12 @@ def _check_sizes(inflated: int, size: int) -> None:
         raise ValueError(f"it would inflate to {inflated:,} bytes in place of {size:,}")
 
 
-def _bytes(decompress: object) -> bytes:
-    assert callable(decompress)
+def _decompressed(codec: str, data: bytes) -> bytes:
+    from numcodecs.registry import get_codec
+
     try:
-        return bytes(decompress())
+        decoder: Any = get_codec({"id": codec})
+        return bytes(decoder.decode(data))
     except Exception as error:  # The library has no class of errors of its own.
         raise ValueError(f"it cannot be decompressed ({error})") from error
 

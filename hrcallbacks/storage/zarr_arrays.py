@@ -1,7 +1,7 @@
 """Makes arrays of a store: each is described, compressed, and has checksums."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def create_array(
     dimensions: Sequence[str],
     attributes: Mapping[str, Any],
     first: int = 0,
-    shuffle: str = "bitshuffle",
+    shuffle: Literal["bitshuffle", "noshuffle"] = "bitshuffle",
     overwrite: bool = False,
 ) -> Any:
     """An array without content.
@@ -43,7 +43,7 @@ def create_array(
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     dtype = np.dtype(dtype)
-    blosc: Any = BloscCodec(cname="lz4", clevel=1, shuffle=shuffle)
+    blosc = BloscCodec(cname="lz4", clevel=1, shuffle=shuffle)
     attributes = dict(attributes) | ({FIRST: first} if first else {})
     chunks = tuple(max(1, length) for length in chunks)
     attributes[CHECKSUM] = array_checksum(path, dtype.name, chunks, attributes)
