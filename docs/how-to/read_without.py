@@ -46,7 +46,7 @@ path = folder / "run.zarr"
 recorder = hr.GradientRecorder(
     record_freq=1, gradients=["raw", "norm", hr.Histogram(8, octaves=4)], store=path
 )
-model.fit(x, x[:, :1], batch_size=16, epochs=3, verbose=0, callbacks=[recorder]);
+model.fit(x, x[:, :1], batch_size=16, epochs=3, verbose=0, callbacks=[recorder])
 
 # %% [markdown]
 # ## xarray
@@ -75,8 +75,8 @@ norms = tree["gradients/norm/norm"]
 norms.sel(path="net/hidden/kernel").to_series().head()
 
 # %% [markdown]
-# The bins of a histogram lie from `low` to below `high`. The last three count zeros, NaN
-# and infinities.
+# The bins of a histogram lie from `low` to below `high`. The last three count zeros,
+# NaN and infinities.
 
 # %%
 histogram = tree["gradients/histogram"].to_dataset()
@@ -96,8 +96,8 @@ array = group["weights/raw/net/output/bias"]
 array.metadata.dimension_names, array.attrs["units"], array[-1]
 
 # %% [markdown]
-# The attributes of the group are JSON: the versions of what wrote it, the optimizer, the
-# layers, how each fit ended.
+# The attributes of the group are JSON: the versions of what wrote it, the optimizer,
+# the layers, how each fit ended.
 
 # %%
 group.attrs["attributes"]["versions"], group.attrs["fits"][0]["ended"]
@@ -105,8 +105,8 @@ group.attrs["attributes"]["versions"], group.attrs["fits"][0]["ended"]
 # %% [markdown]
 # ## DuckDB
 #
-# `to_parquet` writes the tidy table, one row for each step and element. DuckDB reads the
-# file in place:
+# `to_parquet` writes the tidy table, one row for each step and element. DuckDB reads
+# the file in place:
 
 # %%
 import duckdb
@@ -128,8 +128,8 @@ duckdb.sql(
 # A store that is still being written, or whose run was killed, has no consolidated
 # metadata, and its arrays may be longer than the run. The attribute `records` of the
 # group `index` says how many rows count. `hrcallbacks convert run.zarr whole.zarr`
-# writes such a store again, cut to its records; it does the same for stores of format 1,
-# which xarray does not open.
+# writes such a store again, cut to its records. It does the same for stores of format
+# 1, which xarray does not open.
 #
 # Each chunk ends in a checksum, which Zarr verifies when it reads the chunk. But Zarr
 # fills in NaN for a chunk that is missing, while `hr.open_recording` says which one it

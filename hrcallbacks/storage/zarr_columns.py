@@ -26,10 +26,13 @@ class ColumnWriter:
         array: The column's `zarr.Array`.
         column: The column.
         check: Raises if the store is gone.
+
+    Attributes:
+        column: The same.
     """
 
     def __init__(self, array: Any, column: Column, check: Callable[[], None]) -> None:
-        self._column = column
+        self.column: Column = column
         self._check = check
         self._array = writes_all(array)
         self._rows = array.chunks[0]
@@ -57,7 +60,7 @@ class ColumnWriter:
         if self._array.shape[0] < end:
             # Grown ahead: each change of the length rewrites the metadata.
             ahead = max(end, 2 * self._array.shape[0]) // self._rows * self._rows
-            self._array.resize((ahead, *self._column.shape))
+            self._array.resize((ahead, *self.column.shape))
         self._array[start:end] = self._tail
         self._dirty = False
 
@@ -66,18 +69,18 @@ class ColumnWriter:
 
         Args:
             count: How many records count.
-            rows: The column's rows on disk, read on demand; None if it is new.
+            rows: The column's rows on disk, read on demand.
         """
         start = count // self._rows * self._rows
         self._tail[:] = np.nan
-        if start < count and rows is not None:
+        if start < count:
             self._tail[: count - start] = rows[start:count]
         self._dirty = False
 
     def trim(self, count: int) -> None:
         """Makes the array as long as the recording."""
         if self._array.shape[0] != count:
-            self._array.resize((count, *self._column.shape))
+            self._array.resize((count, *self.column.shape))
 
 
 def create_column(

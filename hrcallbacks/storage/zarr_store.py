@@ -15,7 +15,6 @@ import pandas as pd
 from hrcallbacks.storage.columns import Column, Columns
 from hrcallbacks.storage.resumption import resume
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
-from hrcallbacks.storage.zarr_columns import ColumnWriter, arrays_in, create_column
 from hrcallbacks.storage.zarr_group import RecordingGroup
 from hrcallbacks.storage.zarr_index import (
     CHUNK,
@@ -25,6 +24,7 @@ from hrcallbacks.storage.zarr_index import (
     write_epochs,
 )
 from hrcallbacks.storage.zarr_reader import Stored
+from hrcallbacks.storage.zarr_writers import ColumnWriters
 from hrcallbacks.types import Fit, Key, Record, Spec
 
 # The longest that a record waits for others.
@@ -60,7 +60,7 @@ class ZarrStore(Store):
         self._continued = False  # Whether the latest fit is a continued one.
         self._count = 0
         self._written = 0  # Number of records that count on disk.
-        self._writers: dict[str, ColumnWriter] = {}
+        self._writers: ColumnWriters | None = None
         self._index: IndexWriter | None = None
         self.epochs: list[Epoch] = []
         self._written_epochs = 0
@@ -109,6 +109,7 @@ class ZarrStore(Store):
             stored = self._group.open()
             if stored is None:
                 self._index = IndexWriter(self._group.zarr, empty_index(), {})
+                self._writers = ColumnWriters(self._group.zarr, self._group.check_ours)
                 self._save_attributes()
             else:
                 self._load(stored)
@@ -124,7 +125,8 @@ class ZarrStore(Store):
         self._count = self._written = stored.count
         for column in self.columns:
             stored.array(column)  # Rejects an array that is not ours.
-            self._writers[column.name] = self._writer(column)
+        self._writers = ColumnWriters(self._group.zarr, self._group.check_ours)
+        self._writers.add(self.columns)
         self.epochs = [Epoch(*epoch) for epoch in stored.epochs()]
         self._written_epochs = len(self.epochs)
         self._restore(stored, stored.index(), stored.index_names)
@@ -134,29 +136,10 @@ class ZarrStore(Store):
         self, stored: Stored, index: pd.DataFrame, names: Mapping[str, str]
     ) -> None:
         """Loads what follows the last whole chunks back into memory."""
-        for column in self.columns:
-            rows = stored.rows(column)
-            self._writers[column.name].restore(self._count, rows)
+        if self._writers is not None:
+            self._writers.restore(self._count, stored.rows)
         index = index.iloc[: self._count]
         self._index = IndexWriter(self._group.zarr, index, names)
-
-    def _writer(self, column: Column) -> ColumnWriter:
-        array = self._group.zarr[column.name]
-        return ColumnWriter(array, column, self._group.check_ours)
-
-    def _create(self, new: list[Column]) -> None:
-        waiting = sum(arrays_in(column) for column in self.columns)
-        reductions = self.attributes.get("reductions", {})
-        for column in new:
-            create_column(
-                self._group.zarr,
-                column,
-                reductions,
-                columns=waiting,
-                first=self._count,
-            )
-            self._writers[column.name] = self._writer(column)
-            self._writers[column.name].restore(self._count, None)
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
         """See `Store.check`."""
@@ -174,8 +157,9 @@ class ZarrStore(Store):
         """See `Store.declare`."""
         self.check(specs)
         new = super().declare(specs, attributes)
-        if self._writes:
-            self._create(new)
+        if self._writers is not None:
+            reductions = self.attributes.get("reductions", {})
+            self._writers.create(new, self.columns, reductions, self._count)
         self._save_attributes()
         return new
 
@@ -228,11 +212,10 @@ class ZarrStore(Store):
 
     def append(self, record: Record) -> None:
         """See `Store.append`."""
-        if self._index is None or not self._writes:
+        if self._index is None or self._writers is None or not self._writes:
             self._count += 1
             return
-        for column in self.columns:
-            self._writers[column.name].put(self._count, column.row(record.values))
+        self._writers.put(self._count, record)
         self._index.put(self._count, record.row)
         self._count += 1
         if self._count % CHUNK == 0:
@@ -263,11 +246,10 @@ class ZarrStore(Store):
             FileNotFoundError: If the store has vanished.
             OSError: If it cannot be written.
         """
-        if self._index is None:
+        if self._index is None or self._writers is None:
             return
         self._group.check_ours()
-        for writer in self._writers.values():
-            writer.flush(self._count)
+        self._writers.flush(self._count)
         write_epochs(self._group.zarr, self.epochs, self._written_epochs)
         self._save_attributes()
         if self._count > self._written:
@@ -314,10 +296,9 @@ class ZarrStore(Store):
 
     def _finish(self) -> None:
         """Leaves a store that other readers open."""
-        if self._index is None:
+        if self._index is None or self._writers is None:
             return
-        for writer in self._writers.values():
-            writer.trim(self._count)
+        self._writers.trim(self._count)
         self._index.trim(self._count)
         trim_epochs(self._group.zarr, len(self.epochs))
         self._save_attributes()
