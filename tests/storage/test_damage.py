@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import damage
+import numpy as np
 import pytest
 
 import hrcallbacks as hr
 from hrcallbacks.storage import zarr_columns
+from hrcallbacks.storage.zarr_store import ZarrStore
+from hrcallbacks.types import Fit, Key, OptimizerStart, Record, Spec, Step
 
 pytest.importorskip("zarr")
 # A run of more: HRCALLBACKS_MUTATIONS=1000 pytest tests/storage/test_damage.py
@@ -21,16 +24,47 @@ SEED = 4
 
 
 @pytest.fixture
-def store(tiny, line, tmp_path, monkeypatch):
-    """A store with several chunks an array, of two fits."""
+def store(tmp_path, monkeypatch):
+    """A store with several chunks an array, of two fits; the same on each backend."""
     monkeypatch.setattr(zarr_columns, "_CHUNK_BYTES", 60)  # Five rows of a kernel.
-    recorder = hr.GradientRecorder(
-        record_freq=1,
-        gradients=["raw", "norm", hr.Histogram(4, octaves=8)],
-        store=tmp_path / "run.zarr",
-    )
-    for _ in range(2):
-        tiny.fit(*line, batch_size=5, epochs=1, verbose=0, callbacks=[recorder])
+    shapes = {"net/hidden/kernel": (1, 3), "net/hidden/bias": (3,), "net/scale": (1,)}
+    rng = np.random.default_rng(0)
+    kinds = [
+        *((quantity, "raw", None) for quantity in ("gradients", "weights")),
+        ("gradients", "norm", ()),
+        ("gradients", "histogram", (5,)),
+        ("has_gradient", "", ()),
+    ]
+    specs = {
+        Key(*kind, path): Spec(own if shape is None else shape, "float32")
+        for *kind, shape in kinds
+        for path, own in shapes.items()
+    }
+    reductions = {
+        "norm": {"kind": "Named"},
+        "histogram": {"kind": "Histogram", "edges": [0.25, 0.5, 1.0]},
+    }
+    attributes = {
+        "weights_at": "after",
+        "variables": list(shapes.items()),
+        "reductions": {"gradients": {"raw": {}, **reductions}, "weights": {"raw": {}}},
+    }
+    weights = {path: rng.normal(size=own) for path, own in shapes.items()}
+    state = [np.array(4), *weights.values()]
+    sgd = OptimizerStart("SGD", {"rate": 0.5}, False, False, [*shapes], state)
+    store = ZarrStore(tmp_path / "run.zarr")
+    for fit in (1, 2):
+        store.open(chief=True)
+        store.declare(specs, attributes)
+        store.begin_fit(Fit(weights=weights, optimizers={"0": sgd}))
+        store.begin_epoch(1, len(store), 4)
+        for batch in range(1, 5):
+            values = {key: rng.normal(size=spec.shape) for key, spec in specs.items()}
+            step = Step(4 * (fit - 1) + batch, 1, batch)
+            store.append(Record(step, rng.normal(), values, {"learning_rate": 0.5}))
+        store.end_epoch(1, len(store))
+        store.end_fit()
+        store.close()
     return tmp_path / "run.zarr"
 
 
