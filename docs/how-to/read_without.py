@@ -51,7 +51,8 @@ model.fit(x, x[:, :1], batch_size=16, epochs=3, verbose=0, callbacks=[recorder])
 # %% [markdown]
 # ## xarray
 #
-# The top of the store is the index: one row for each recorded step.
+# This needs xarray 2025.3 or later. The top of the store is the index: one row for each
+# recorded step.
 
 # %%
 import xarray as xr

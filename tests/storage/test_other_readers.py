@@ -10,7 +10,7 @@ from synthetic import noise, recording_of
 import hrcallbacks as hr
 
 pytest.importorskip("zarr")
-pytest.importorskip("xarray")
+pytest.importorskip("xarray", minversion="2025.3")  # The first that reads Zarr 3 trees.
 
 READ = """
 import sys
