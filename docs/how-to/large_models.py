@@ -109,7 +109,8 @@ print(f"{len(recorder.recording)} records, {size / 1024**2:.0f} MiB on disk")
 
 # %% [markdown]
 # `hr.open_recording` opens it, in another process too, and while the run goes on.
-# Arrays are read when they are indexed, those records alone.
+# Arrays are read when they are indexed, those records alone. Other programs
+# [read it too](read_without.ipynb).
 
 # %%
 recording = hr.open_recording(path)

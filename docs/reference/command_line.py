@@ -47,3 +47,9 @@ show_help("table")
 
 # %%
 show_help("report")
+
+# %% [markdown]
+# ## convert
+
+# %%
+show_help("convert")

@@ -1,4 +1,4 @@
-"""The shell's commands: `show`, `plot`, `table` and `report`.
+"""The shell's commands: `show`, `plot`, `table`, `report` and `convert`.
 
 Each takes the parsed options, and imports what it needs when it runs. None needs Keras.
 """
@@ -211,6 +211,14 @@ def report(options: Namespace) -> None:
     # One without a record has a page that says so.
     write({name: _found(p) for name, p in zip(names, paths, strict=True)}, output)
     say(f"Wrote {output}")
+
+
+def convert(options: Namespace) -> None:
+    """Writes a store again, in the latest format."""
+    from hrcallbacks.storage.saving import convert as write
+
+    count = write(options.recording, options.target)
+    say(f"Wrote {options.target} ({count:,} records)")
 
 
 def _writable(path: Path) -> Path:

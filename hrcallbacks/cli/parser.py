@@ -1,4 +1,4 @@
-"""A look at a recording from the shell: `hrcallbacks show | plot | table | report`.
+"""Recordings in the shell: `hrcallbacks show | plot | table | report | convert`.
 
 What can be typed, and how errors are reported. Nothing else is imported for `--help`.
 """
@@ -62,6 +62,14 @@ examples:
   hrcallbacks report low.zarr high.zarr -o both.html    compares them
 
 The file is opened in a browser. It needs no server and loads nothing.
+"""
+_CONVERT = """\
+examples:
+  hrcallbacks convert old.zarr new.zarr
+  hrcallbacks convert runs/3.zarr s3://bucket/3.zarr
+
+The new store has all that the old one has, in the latest format, which Zarr, xarray and
+other tools read. A run that is to be resumed goes on in the new one.
 """
 
 
@@ -141,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plot(parts)
     _add_table(parts)
     _add_report(parts)
+    _add_convert(parts)
     return parser
 
 
@@ -283,4 +292,12 @@ def _add_report(parts: _Parts) -> None:
         type=Path,
         default=Path("report.html"),
         help="the HTML file (default: report.html)",
+    )
+
+
+def _add_convert(parts: _Parts) -> None:
+    about = "write a store again, in the latest format"
+    convert = _add(parts, commands.convert, about, _CONVERT)
+    convert.add_argument(
+        "target", metavar="NEW", help="the new store, where nothing exists yet"
     )

@@ -1,20 +1,21 @@
 """Checks what a store holds, whoever wrote it.
 
-Its attributes must be JSON of a known form, and its arrays must hold numbers in the
-codecs that `zarr_store` writes. Anything else is rejected with its place named.
+Its attributes must be JSON of a known form, and its arrays must have the shapes that
+these state. Anything else is rejected with its place named. See `array_metadata` for
+what an array may be.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hrcallbacks.storage.chunked_array import ChunkedArray
+from hrcallbacks.storage.files import is_place
 from hrcallbacks.storage.store import EMPTY_INDEX
 from hrcallbacks.storage.zarr_format import is_shared
 
-# Zarr uses `zstd` by default.
-CODECS = ("bytes", "blosc", "zstd", "crc32c")
 _NUMBERS = "biufc"  # Kinds of NumPy's dtypes.
 
 
@@ -48,6 +49,10 @@ _FREQ = _Leaf("text or a whole number", lambda v: isinstance(v, str) or type(v) 
 _WHEN = _Leaf("'before' or 'after'", lambda v: v in ("before", "after"))
 _DTYPE = _Leaf("a type of numbers, such as 'float32'", _is_dtype)
 _OBJECT = _Leaf("an object", lambda v: isinstance(v, dict))
+_PLACE = _Leaf("a place in it", lambda v: isinstance(v, str) and is_place(v))
+_OBJECT_OR_NONE = _Leaf("an object or null", lambda v: v is None or _OBJECT.holds(v))
+# An array that a replay starts from: its place, the variable's path, dtype and shape.
+_START = (_PLACE, _TEXT, _DTYPE, [_COUNT])
 
 # A list has items of one form, a tuple is a list of that length, `?` marks optional
 # fields.
@@ -64,7 +69,7 @@ _FORM = {
     },
     "columns": [
         {
-            "name": _TEXT,
+            "name": _PLACE,
             "keys": [(_TEXT, _TEXT, _TEXT)],
             "dtypes": [_DTYPE],
             "shape": [_COUNT],
@@ -77,7 +82,16 @@ _FORM = {
             "ended": _BOOL,
             "fault": _TEXT_OR_NONE,
             "has_weights": _BOOL,
-            "optimizers": _Named({"class_name": _TEXT_OR_NONE, "has_state": _BOOL}),
+            "weights?": [_START],
+            "variables?": _Named((_TEXT, _OBJECT_OR_NONE)),
+            "sparse?": [_TEXT],
+            "optimizers": _Named(
+                {
+                    "class_name": _TEXT_OR_NONE,
+                    "has_state": _BOOL,
+                    "state?": [_START],
+                }
+            ),
         }
     ],
 }
@@ -106,52 +120,93 @@ def check_attributes(attributes: dict[str, Any], path: str) -> None:
         ) from error
 
 
-def check_rows(array: Any, shape: tuple[int, ...], path: str) -> Any:
-    """Rejects an array whose rows do not have the shape that its column states.
+def damaged(path: str, why: str) -> ValueError:
+    """The error for an index that cannot be trusted.
 
     Args:
-        array: What `check_array` returned.
-        shape: Shape of a row.
-        path: Where the store is, for the message.
+        path: Where the store is.
+        why: What is wrong with it.
+    """
+    return ValueError(f"The index of the recording at {path!r} is damaged: {why}.")
 
-    Returns:
-        The array.
+
+def check_rows(
+    array: ChunkedArray,
+    shape: tuple[int, ...],
+    dtype: Any,
+    path: str,
+    *,
+    rows: bool = True,
+) -> None:
+    """Rejects an array that does not hold what the attributes state.
+
+    Args:
+        array: The array.
+        shape: Shape of a row.
+        dtype: Its dtype.
+        path: Where the store is, for the message.
+        rows: Whether it has a row per record; else `shape` is that of all of it.
 
     Raises:
-        ValueError: If they do not.
+        ValueError: If it does not.
     """
-    if array.shape[1:] != shape or not array.shape:
+    found = array.shape[1:] if rows else array.shape
+    if found != shape or (rows and not array.shape):
         raise ValueError(
             f"The array {array.path!r} of the recording at {path!r} has shape "
-            f"{array.shape}; its rows should have shape {shape}."
+            f"{array.shape}; {'its rows' if rows else 'it'} should have shape {shape}."
         )
-    return array
+    if array.dtype.name != np.dtype(dtype).name:
+        raise ValueError(
+            f"The array {array.path!r} of the recording at {path!r} holds "
+            f"{array.dtype.name}; it should hold {np.dtype(dtype).name}."
+        )
 
 
-def check_records(attributes: Any, path: str) -> int:
-    """The number of records that the group of the index states.
+def check_count(attributes: Mapping[str, Any], name: str, path: str) -> int:
+    """A number that the attributes of the index state, or 0.
 
     Args:
-        attributes: The group's attributes.
+        attributes: The attributes.
+        name: The number's name.
         path: Where the store is, for the message.
 
     Raises:
-        ValueError: If that is not a number of records.
+        ValueError: If it is not one.
     """
-    records = attributes.get("records", 0)
-    if not _COUNT.holds(records):
-        raise ValueError(
-            f"The index of the recording at {path!r} is damaged: its attribute "
-            f"'records' should be {_COUNT.said} and is {records!r:.120}."
-        )
-    return records
+    count = attributes.get(name, 0)
+    if not _COUNT.holds(count):
+        why = f"its attribute {name!r} should be {_COUNT.said} and is {count!r:.120}"
+        raise damaged(path, why)
+    return count
 
 
-def check_index(arrays: list[Any], path: str) -> None:
-    """Rejects an index that lacks columns, or has one without a name.
+def check_names(attributes: Mapping[str, Any], path: str) -> dict[str, str]:
+    """The columns of the index with their arrays.
 
     Args:
-        arrays: Its arrays, as `check_array` returned them.
+        attributes: The attributes of the index.
+        path: Where the store is, for the message.
+
+    Raises:
+        ValueError: If they have another form, or columns are missing.
+    """
+    columns = attributes.get("columns", [])
+    try:
+        _check(columns, [(_TEXT, _PLACE)], "columns")
+    except _Unexpected as error:
+        raise damaged(path, f"in its attributes, {error}") from error
+    names = dict(columns)
+    if attributes.get("records"):
+        _check_there(list(names), path)
+    return names
+
+
+def check_index(arrays: list[ChunkedArray], path: str) -> None:
+    """Rejects an index of format 1 that lacks columns, or has one without a name.
+
+    Args:
+        arrays: Its arrays.
         path: Where the store is, for the message.
 
     Raises:
@@ -159,58 +214,16 @@ def check_index(arrays: list[Any], path: str) -> None:
     """
     try:
         for array in arrays:
-            _check(dict(array.attrs), _INDEX_COLUMN, array.path)
+            _check(array.attributes, _INDEX_COLUMN, array.path)
     except _Unexpected as error:
-        raise ValueError(
-            f"The index of the recording at {path!r} is damaged: in the attributes of "
-            f"its arrays, {error}."
-        ) from error
-    there = [array.attrs["name"] for array in arrays]
-    if missing := [name for name in EMPTY_INDEX if name not in there]:
-        raise ValueError(
-            f"The index of the recording at {path!r} is damaged: it has the columns "
-            f"{there}, but lacks {missing}."
-        )
+        why = f"in the attributes of its arrays, {error}"
+        raise damaged(path, why) from error
+    _check_there([array.attributes["name"] for array in arrays], path)
 
 
-def check_array(array: Any, path: str) -> Any:
-    """Rejects an array that does not hold numbers, or that needs other codecs.
-
-    Args:
-        array: A `zarr.Array`; nothing has been read from it.
-        path: Where the store is, for the message.
-
-    Returns:
-        The array.
-
-    Raises:
-        ValueError: If it is not an array of Zarr format 3 with numbers and our codecs.
-    """
-    problem = _problem(array)
-    if problem:
-        raise ValueError(
-            f"The array {getattr(array, 'path', array)!r} of the recording at "
-            f"{path!r} is not read: {problem}. hrcallbacks reads only arrays of "
-            f"numbers in Zarr format 3, with the codecs {', '.join(CODECS)}."
-        )
-    return array
-
-
-def _problem(array: Any) -> str:
-    if not hasattr(array, "chunks"):
-        return "it is a group"
-    if array.metadata.zarr_format != 3:
-        return f"it has Zarr format {array.metadata.zarr_format}"
-    if array.dtype.kind not in _NUMBERS:
-        return f"it holds {array.dtype}"
-    described = array.metadata.to_dict()
-    names = [codec["name"] for codec in described["codecs"]]
-    for name in names:
-        if name not in CODECS:
-            return f"it has the codec {name!r}"
-    if described.get("storage_transformers"):
-        return "it has storage transformers"
-    return ""
+def _check_there(names: list[str], path: str) -> None:
+    if missing := [name for name in EMPTY_INDEX if name not in names]:
+        raise damaged(path, f"it has the columns {names}, but lacks {missing}")
 
 
 class _Unexpected(Exception):
@@ -250,11 +263,11 @@ def _check_fields(value: Any, form: dict[str, Any] | _Named, place: str) -> None
 
 
 def _check_column(column: dict[str, Any], place: str) -> None:
-    """A column of single numbers has one per key; any other has one key."""
+    """A shared column has an entry per key; any other has one key."""
     keys, shared = len(column["keys"]), is_shared(column)
     if not keys or (not shared and keys != 1):
         raise _Unexpected(f"{place}['keys']", "a list of one key", column["keys"])
     if len(column["dtypes"]) != keys:
         raise _Unexpected(f"{place}['dtypes']", f"a list of {keys}", column["dtypes"])
-    if shared and column["shape"] != [keys]:
-        raise _Unexpected(f"{place}['shape']", f"[{keys}]", column["shape"])
+    if shared and column["shape"][:1] != [keys]:
+        raise _Unexpected(f"{place}['shape']", f"[{keys}, ...]", column["shape"])

@@ -1,8 +1,8 @@
 """Columns of numbers, one row per record.
 
-A key has its own column, `(records, *shape)`. All keys that are single numbers share
-one, `(records, keys)`: a thousand norms are one vector per record. A number missing
-from a record is NaN.
+Raw arrays have a column each, `(records, *shape)`. What a reduction makes of several
+variables shares one, `(records, keys, *shape)`, if it has the same shape for all of
+them: a thousand norms are one vector per record. What is missing from a record is NaN.
 """
 
 import math
@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from hrcallbacks.storage.names import distinct, on_disk
+from hrcallbacks.reductions.reduction import RAW
+from hrcallbacks.storage.column_names import ColumnNames
 from hrcallbacks.types import Key, Spec
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: it holds one key, or several that are single numbers.
+    """A column: it holds one key, or several that have the same shape.
 
     Attributes:
-        name: Its name.
+        name: Its name, with slashes.
         keys: The keys.
-        dtypes: Their dtypes; numbers that share a column are stored in float64.
-        shape: Shape of a row.
-        is_shared: Whether it holds single numbers.
+        dtypes: Their dtypes; single numbers that share a column are stored in float64.
+        shape: Shape of a row: of a shared column `(keys, *shape)`.
+        is_shared: Whether it may hold several keys.
     """
 
     name: str
@@ -35,9 +36,15 @@ class Column:
     is_shared: bool
 
     @property
+    def each(self) -> tuple[int, ...]:
+        """Shape of what it holds of one key."""
+        return self.shape[1:] if self.is_shared else self.shape
+
+    @property
     def dtype(self) -> np.dtype:
         """Dtype of its rows."""
-        return np.dtype("float64" if self.is_shared else self.dtypes[0])
+        is_numbers = self.is_shared and not self.each
+        return np.dtype("float64" if is_numbers else self.dtypes[0])
 
     @property
     def row_bytes(self) -> int:
@@ -48,13 +55,21 @@ class Column:
         """A record's row, from its arrays by key; None if the record has none."""
         if not self.is_shared:
             return values.get(self.keys[0])
-        return np.array([values.get(key, np.nan) for key in self.keys])
+        if not self.each:
+            return np.array([values.get(key, np.nan) for key in self.keys])
+        row = np.full(self.shape, np.nan, self.dtype)
+        for place, key in enumerate(self.keys):
+            if key in values:
+                row[place] = values[key]
+        return row
 
     def of(self, rows: Any, key: Key) -> Any:
         """The array of one key, from all rows of the column."""
         if not self.is_shared:
             return rows
         place = self.keys.index(key)
+        if not isinstance(rows, np.ndarray):  # On disk.
+            return rows.entry(place, f"{key.quantity} {key.reduction} {key.path}")
         return rows[:, place].astype(self.dtypes[place], copy=False)
 
 
@@ -81,7 +96,7 @@ class Columns:
     def specs(self) -> dict[Key, Spec]:
         """What they hold, and what it is like."""
         return {
-            key: Spec(() if column.is_shared else column.shape, dtype)
+            key: Spec(column.each, dtype)
             for column in self._columns
             for key, dtype in zip(column.keys, column.dtypes, strict=True)
         }
@@ -92,11 +107,7 @@ class Columns:
         Raises:
             ValueError: If a key was declared with another shape.
         """
-        shapes = {
-            key: () if column.is_shared else column.shape
-            for column in self._columns
-            for key in column.keys
-        }
+        shapes = {key: column.each for column in self._columns for key in column.keys}
         for key, spec in specs.items():
             was = shapes.get(key, spec.shape)
             if was != spec.shape:
@@ -115,16 +126,19 @@ class Columns:
         self.check(specs)
         known = self.keys
         fresh = {key: spec for key, spec in specs.items() if key not in known}
-        taken = {column.name.casefold() for column in self._columns}
-        new = []
+        shared = _shared(fresh)
+        names = ColumnNames(self._columns)
+        new: list[Column] = []
         for key, spec in fresh.items():
-            if spec.shape:
-                name = _distinct(_name(key), taken)
+            if key not in shared:
+                name = names.of_array(key)
                 new.append(Column(name, [key], [spec.dtype], spec.shape, False))
-        if numbers := {key: s.dtype for key, s in fresh.items() if not s.shape}:
-            name = _distinct(f"numbers/{len(self._columns)}", taken)
-            keys, dtypes = [*numbers], [*numbers.values()]
-            new.append(Column(name, keys, dtypes, (len(numbers),), True))
+            elif (keys := shared[key])[0] == key:
+                dtypes = [fresh[k].dtype for k in keys]
+                name, shape = names.of_statistic(key), (len(keys), *spec.shape)
+                new.append(Column(name, keys, dtypes, shape, True))
+        # Numbers last, after the arrays that they are of.
+        new.sort(key=lambda column: column.is_shared and not column.each)
         self._columns += new
         return new
 
@@ -140,11 +154,16 @@ class Columns:
         return columns.record_bytes
 
 
-def _name(key: Key) -> str:
-    return f"{key.quantity}/{on_disk(key.reduction)}/{on_disk(key.path)}"
-
-
-def _distinct(name: str, taken: set[str]) -> str:
-    name = distinct(name, taken)
-    taken.add(name.casefold())
-    return name
+def _shared(specs: Mapping[Key, Spec]) -> dict[Key, list[Key]]:
+    """By key, all those that it shares a column with."""
+    kinds: dict[tuple[str, str, bool], list[Key]] = {}
+    for key, spec in specs.items():
+        if key.reduction != RAW:
+            kind = key.quantity, key.reduction, not spec.shape
+            kinds.setdefault(kind, []).append(key)
+    return {
+        key: keys
+        for (*_, are_numbers), keys in kinds.items()
+        if are_numbers or len({specs[key] for key in keys}) == 1
+        for key in keys
+    }

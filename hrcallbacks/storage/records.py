@@ -26,7 +26,7 @@ def records_of(index: pd.DataFrame, arrays: Mapping[Key, Any]) -> Iterator[Recor
                 step=int(row["step"]),
                 epoch=int(row["epoch"]),
                 batch=int(row["batch"]),
-                call=int(row["call"]) if "call" in row else None,
+                call=int(row["call"]) if row.get("call", np.nan) > 0 else None,
             ),
             loss=row["loss"],
             values={key: np.asarray(rows[number]) for key, rows in arrays.items()},

@@ -1,10 +1,12 @@
 """Arrays on disk, read on demand."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hrcallbacks.storage.chunked_array import ChunkedArray, DamagedChunk
 from hrcallbacks.terminal import visible
 
 
@@ -19,14 +21,28 @@ class StoredArray:
         ndim: Its number of axes.
     """
 
-    def __init__(self, array: Any, count: int, what: str) -> None:
+    def __init__(self, array: ChunkedArray, what: str) -> None:
         self._array = array
         self._what = what
-        self.shape: tuple[int, ...] = (count, *array.shape[1:])
-        self.dtype: Any = array.dtype
-        self.ndim: Any = array.ndim
+        self._place: tuple[int, ...] = ()  # Which entry of the second axis, if of one.
+        self.shape: tuple[int, ...] = array.shape
+        self.dtype: Any = array.dtype.newbyteorder("=")
+        self.ndim: Any = len(self.shape)
         # The latest chunk read, and its first row.
         self._block: tuple[int, np.ndarray] | None = None
+
+    def entry(self, place: int, what: str) -> "StoredArray":
+        """One entry of the second axis, read on demand too.
+
+        Args:
+            place: Its place.
+            what: What it holds, for messages.
+        """
+        made = StoredArray(self._array, what)
+        made._place = (place,)
+        made.shape = (self.shape[0], *self.shape[2:])
+        made.ndim = len(made.shape)
+        return made
 
     def __len__(self) -> int:
         """Number of records."""
@@ -43,11 +59,16 @@ class StoredArray:
         if isinstance(first, slice):
             start, stop, step = first.indices(len(self))
             if step > 0:
-                plain = all(isinstance(o, int | slice | np.integer) for o in others)
-                inner = tuple(others) if plain else ()
-                read = self._read(slice(start, max(start, stop), step), inner)
-                return read if plain else read[(slice(None), *others)]
+                return self._of_rows(range(start, max(start, stop), step), others)
         return np.asarray(self)[key]
+
+    def _of_rows(self, rows: range, others: Sequence[Any]) -> Any:
+        """Rows, of which no more is read than plain slices ask for."""
+        plain = len(others) < self.ndim and all(isinstance(o, slice) for o in others)
+        if not plain or any((o.step or 1) < 0 for o in others):
+            return self._read(rows)[(slice(None), *others)]
+        lengths = zip(others, self.shape[1:], strict=False)
+        return self._read(rows, [range(*o.indices(length)) for o, length in lengths])
 
     def _row(self, number: int) -> np.ndarray:
         if not -len(self) <= number < len(self):
@@ -56,41 +77,29 @@ class StoredArray:
         rows = self._array.chunks[0]
         start = number // rows * rows
         if self._block is None or self._block[0] != start:
-            stop = min(start + rows, len(self))
-            self._block = start, self._read(slice(start, stop), ())
+            self._block = start, self._read(range(start, min(start + rows, len(self))))
         return self._block[1][number - start]
 
-    def _read(self, rows: slice, others: tuple[Any, ...]) -> np.ndarray:
-        available = min(len(self), self._array.shape[0])
+    def _read(self, rows: range, others: Sequence[range] = ()) -> np.ndarray:
+        whole = [range(length) for length in self.shape[1 + len(others) :]]
+        inner = [range(place, place + 1) for place in self._place]
         try:
-            read = np.asarray(self._array[(rows, *others)])
-        except Exception as error:
-            raise self._damage(rows, error) from error
-        missing = len(range(*rows.indices(len(self)))) - len(read)
-        if missing > 0 and available < len(self):
-            pad = np.full((missing, *read.shape[1:]), np.nan, read.dtype)
-            read = np.concatenate([read, pad])
-        return read
-
-    def _damage(self, rows: slice, error: Exception) -> Exception:
-        size = self._array.chunks[0]
-        for start in range(rows.start // size * size, rows.stop, size):
+            read = self._array.read([rows, *inner, *others, *whole])
+        except DamagedChunk as error:
+            size = self._array.chunks[0]
+            start = error.number * size
             stop = min(start + size, len(self))
-            try:
-                self._array[start:stop]
-            except Exception:
-                return OSError(
-                    f"Records {start} to {stop - 1} of {self._what} cannot be read: "
-                    f"their chunk of the array {self._array.path!r} is damaged "
-                    f"({error!r}). The others can be: [:{start}] and [{stop}:]."
-                )
-        return error
+            raise OSError(
+                f"Records {start} to {stop - 1} of {self._what} cannot be read: "
+                f"{error}. The others can be: [:{start}] and [{stop}:]."
+            ) from error
+        return read.reshape(len(read), *read.shape[1 + len(inner) :])
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
     ) -> np.ndarray:
         """The whole array."""
-        array = self._read(slice(0, len(self)), ())
+        array = self._read(range(len(self)))
         return array if dtype is None else array.astype(dtype)
 
     def __repr__(self) -> str:

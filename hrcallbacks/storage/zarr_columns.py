@@ -1,12 +1,14 @@
 """Writes columns to disk."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from hrcallbacks.storage.columns import Column
+from hrcallbacks.storage.described import described
+from hrcallbacks.storage.zarr_arrays import create_array, write_coordinate, writes_all
 
 # Bytes in a column's chunk, unless a single record has more. Each chunk costs Zarr half
 # a millisecond, whatever its size.
@@ -21,24 +23,18 @@ class ColumnWriter:
     """Writes a column in whole chunks, so that nothing has to be read first.
 
     Args:
-        group: The store's Zarr group.
+        array: The column's `zarr.Array`.
         column: The column.
-        columns: How many columns there are.
         check: Raises if the store is gone.
+
+    Attributes:
+        column: The same.
     """
 
-    def __init__(
-        self, group: Any, column: Column, columns: int, check: Callable[[], None]
-    ) -> None:
-        self._column = column
+    def __init__(self, array: Any, column: Column, check: Callable[[], None]) -> None:
+        self.column: Column = column
         self._check = check
-        chunk_bytes = min(_CHUNK_BYTES, _WAITING_BYTES // max(columns, 1))
-        if column.name in group:
-            array = group[column.name]
-        else:
-            array = _create(group, column, chunk_bytes)
-        # Looking for chunks of only NaN is slower than writing them.
-        self._array = array.with_config({"write_empty_chunks": True})
+        self._array = writes_all(array)
         self._rows = array.chunks[0]
         self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
         self._dirty = False
@@ -64,42 +60,91 @@ class ColumnWriter:
         if self._array.shape[0] < end:
             # Grown ahead: each change of the length rewrites the metadata.
             ahead = max(end, 2 * self._array.shape[0]) // self._rows * self._rows
-            self._array.resize((ahead, *self._column.shape))
+            self._array.resize((ahead, *self.column.shape))
         self._array[start:end] = self._tail
         self._dirty = False
 
-    def restore(self, count: int) -> None:
-        """Loads the rows of the chunk that is not full from the store."""
+    def restore(self, count: int, rows: Any) -> None:
+        """Loads the rows of the chunk that is not full.
+
+        Args:
+            count: How many records count.
+            rows: The column's rows on disk, read on demand.
+        """
         start = count // self._rows * self._rows
         self._tail[:] = np.nan
-        if start < min(count, self._array.shape[0]):
-            end = min(count, self._array.shape[0])
-            self._tail[: end - start] = self._array[start:end]
+        if start < count:
+            self._tail[: count - start] = rows[start:count]
         self._dirty = False
 
     def trim(self, count: int) -> None:
         """Makes the array as long as the recording."""
         if self._array.shape[0] != count:
-            self._array.resize((count, *self._column.shape))
+            self._array.resize((count, *self.column.shape))
 
 
-def _create(group: Any, column: Column, chunk_bytes: int) -> Any:
-    rows = max(1, chunk_bytes // max(column.row_bytes, 1))
-    keys = [[key.quantity, key.reduction, key.path] for key in column.keys]
-    return group.create_array(
+def create_column(
+    group: Any,
+    column: Column,
+    reductions: Mapping[str, Any],
+    *,
+    columns: int,
+    first: int,
+) -> Any:
+    """Makes the array of a column, and its coordinates.
+
+    Args:
+        group: The store's Zarr group.
+        column: The column.
+        reductions: `Recording.attributes["reductions"]`.
+        columns: How many chunks wait in memory until they are full.
+        first: How many records there are already.
+
+    Returns:
+        A `zarr.Array`.
+    """
+    about = described(column, reductions)
+    folder = column.name.rpartition("/")[0]
+    for coordinate in about.coordinates:
+        write_coordinate(group, folder, coordinate)
+    beside = [c.name for c in about.coordinates if c.name != c.dimension]
+    if beside:  # As in the CF conventions.
+        group[folder].update_attributes({"coordinates": " ".join(beside)})
+    chunk_bytes = min(_CHUNK_BYTES, _WAITING_BYTES // max(columns, 1))
+    row_bytes = column.row_bytes // arrays_in(column)
+    rows = max(1, chunk_bytes // max(row_bytes, 1))
+    # Shuffling bits would shrink a large tensor by a tenth, but take the thread half as
+    # much time again.
+    shuffle = "noshuffle" if row_bytes > _LARGE_ROW else "bitshuffle"
+    return create_array(
+        group,
         column.name,
         shape=(0, *column.shape),
         chunks=(rows, *_chunk_of_row(column)),
         dtype=column.dtype,
-        fill_value=math.nan,
-        compressors=_compressors(column),
-        attributes={"keys": keys},
+        dimensions=about.dimensions,
+        attributes=about.attributes,
+        first=first,
+        shuffle=shuffle,
+        overwrite=True,  # A crash may have left one that no column is known to have.
     )
+
+
+def arrays_in(column: Column) -> int:
+    """How many chunks of a column are written at a time."""
+    return column.shape[0] if _by_path(column) else 1
+
+
+def _by_path(column: Column) -> bool:
+    """Whether each path has chunks of its own: one is then read without the others."""
+    return column.is_shared and bool(column.each)
 
 
 def _chunk_of_row(column: Column) -> tuple[int, ...]:
     """Shape of a chunk within a row, 32 MiB at most: the first axes are divided."""
     shape, size = list(column.shape), column.row_bytes
+    if _by_path(column):
+        size, shape[0] = size // shape[0], 1
     for axis, length in enumerate(shape):
         if size <= 4 * _CHUNK_BYTES:
             break
@@ -107,26 +152,3 @@ def _chunk_of_row(column: Column) -> tuple[int, ...]:
         shape[axis] = math.ceil(length / parts)
         size = size // parts
     return tuple(shape)
-
-
-def _compressors(column: Column) -> list[Any]:
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    # Shuffling bits would shrink a large tensor by a tenth, but take the thread half as
-    # much time again. The checksum finds damage.
-    shuffle = "noshuffle" if column.row_bytes > _LARGE_ROW else "bitshuffle"
-    return [BloscCodec(cname="lz4", clevel=1, shuffle=shuffle), Crc32cCodec()]
-
-
-def write_array(group: Any, path: str, value: np.ndarray, name: str = "") -> None:
-    """Writes an array that does not change."""
-    value = np.asarray(value)
-    # A failed attempt may have left one.
-    array = group.create_array(
-        path,
-        shape=value.shape,
-        dtype=value.dtype,
-        attributes={"name": name},
-        overwrite=True,
-    )
-    array[...] = value

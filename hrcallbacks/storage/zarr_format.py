@@ -1,28 +1,37 @@
-"""Format 1 of recordings on disk, and its JSON.
+"""Format 2 of recordings on disk, and its JSON.
 
-A Zarr 3 group with an array for each column of `storage.columns`, one row per record;
-`index/<column>` with the columns of `Recording.index`; `epochs`, a row `(fit, epoch,
-last step)` for each epoch that ended; `fits/<n>/...` with the arrays that a replay
-starts from. The group's attributes are JSON: what the columns hold, and
-`Recording.attributes`. Arrays may be longer than the recording: the attribute `records`
-of the group `index` says how many rows count. It is set last, after all else is
-written, so that a record counts only when it is complete. Opening a store runs nothing
-that it holds.
+A Zarr 3 group that xarray opens too. At its top the columns of `Recording.index`, one
+array each along the dimension `step`; in groups the columns of `storage.columns`, with
+a row per record: `gradients/raw/hidden/kernel`, or `gradients/norm/norm` with a
+coordinate `path`. `fits/<n>/...` has what a replay starts from, and `fits/epochs` a row
+`(fit, epoch, last step)` for each epoch that ended.
+
+The store's attributes are JSON: what the columns hold, and `Recording.attributes`.
+While a run writes, arrays may be longer than the recording: the attribute `records` of
+the group `index` says how many rows count. It is set last, after all else is written,
+so that a record counts only when it is complete. When the run ends, each array is cut
+to that length, and the metadata are consolidated.
+
+Every chunk ends in a checksum (Zarr's `crc32c`), each array's metadata and the
+attributes that we read have one too, in `checksum`. Every chunk is written, so that a
+missing one is damage; before the record `first_record` of an array there are none.
+Opening a store runs nothing that it holds.
 """
 
 import importlib.metadata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hrcallbacks.storage.columns import Column
+from hrcallbacks.storage.names import on_disk
 from hrcallbacks.types import Fit, Key, OptimizerStart, VariableStart
 
 FORMAT = "hrcallbacks recording"
-VERSION = 1
+VERSION = 2
+INDEX, EPOCHS = "index", "fits/epochs"
 WRITER = f"hrcallbacks {importlib.metadata.version('hrcallbacks')}"
-_UNITS = "gradients: loss per unit of the weight; weights: the model's own"
 
 
 def attributes_json(
@@ -30,7 +39,7 @@ def attributes_json(
     columns: Iterable[Column],
     attributes: Mapping[str, Any],
     fits: Iterable[Fit],
-    saved: Collection[str],
+    saved: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The attributes of a store's group.
 
@@ -39,14 +48,14 @@ def attributes_json(
         columns: Its columns.
         attributes: `Recording.attributes`.
         fits: The recording's fits.
-        saved: Folders of the fits' arrays that are on disk.
+        saved: By folder of the fits' arrays that are on disk, the JSON of these.
     """
     return {
         "format": FORMAT,
         "format_version": VERSION,
         "recording_id": recording_id,
         "written_by": WRITER,
-        "units": _UNITS,
+        "coordinates": "epoch batch",
         "columns": [_column_json(column) for column in columns],
         "attributes": dict(attributes),
         "fits": [_fit_json(number, fit, saved) for number, fit in enumerate(fits)],
@@ -71,8 +80,8 @@ def column_of(json: Mapping[str, Any]) -> Column:
 
 
 def is_shared(json: Mapping[str, Any]) -> bool:
-    """Whether a column holds single numbers, from its JSON."""
-    # Older stores lack that field; only the name tells.
+    """Whether several keys may share a column, from its JSON."""
+    # The first stores lack that field; only the name tells.
     return json.get("shared", json["name"].startswith("numbers"))
 
 
@@ -83,25 +92,30 @@ def weights_folder(number: int) -> str:
 
 def state_folder(number: int, optimizer: str) -> str:
     """The folder of the optimizer state that a fit started from."""
-    return f"fits/{number}/optimizers/{optimizer}"
+    return f"fits/{number}/optimizers/{on_disk(optimizer)}"
 
 
 def fit_arrays(
     number: int, fit: Fit
-) -> Iterator[tuple[str, list[tuple[str, np.ndarray]]]]:
+) -> Iterator[tuple[str, Mapping[str, np.ndarray] | Sequence[np.ndarray]]]:
     """The arrays that a replay of a fit starts from.
 
     Yields:
-        A folder, and the arrays in it, each with a name.
+        A folder, and its arrays, by the variable's path if they have one.
     """
     if fit.weights is not None:
-        yield weights_folder(number), list(fit.weights.items())
+        yield weights_folder(number), fit.weights
     for name, optimizer in fit.optimizers.items():
         if optimizer.state is not None:
-            yield state_folder(number, name), [("", array) for array in optimizer.state]
+            yield state_folder(number, name), optimizer.state
 
 
-def _fit_json(number: int, fit: Fit, saved: Collection[str]) -> dict[str, Any]:
+def start_json(path: str, name: str, array: np.ndarray) -> list[Any]:
+    """What the attributes say of an array that a replay starts from."""
+    return [path, name, array.dtype.name, list(array.shape)]
+
+
+def _fit_json(number: int, fit: Fit, saved: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "first": fit.first,
         "ended": fit.ended,
@@ -113,6 +127,7 @@ def _fit_json(number: int, fit: Fit, saved: Collection[str]) -> dict[str, Any]:
         },
         "sparse": list(fit.sparse),
         "has_weights": weights_folder(number) in saved,
+        "weights": saved.get(weights_folder(number), []),
         "optimizers": {
             name: {
                 "class_name": optimizer.class_name,
@@ -121,6 +136,7 @@ def _fit_json(number: int, fit: Fit, saved: Collection[str]) -> dict[str, Any]:
                 "skips_nonfinite": optimizer.skips_nonfinite,
                 "paths": list(optimizer.paths),
                 "has_state": state_folder(number, name) in saved,
+                "state": saved.get(state_folder(number, name), []),
             }
             for name, optimizer in fit.optimizers.items()
         },
@@ -130,7 +146,7 @@ def _fit_json(number: int, fit: Fit, saved: Collection[str]) -> dict[str, Any]:
 def fit_of(
     json: Mapping[str, Any],
     weights: Mapping[str, np.ndarray] | None,
-    states: Mapping[str, list[np.ndarray]],
+    states: Mapping[str, Sequence[np.ndarray]],
 ) -> Fit:
     """A fit from its JSON and its arrays.
 

@@ -3,12 +3,14 @@
 import json
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hrcallbacks.storage.checksums import signed
 from hrcallbacks.storage.columns import Column
 from hrcallbacks.storage.place import (
     NUMBER,
@@ -18,9 +20,16 @@ from hrcallbacks.storage.place import (
     exists,
     is_local,
 )
-from hrcallbacks.storage.zarr_columns import write_array
-from hrcallbacks.storage.zarr_format import attributes_json, fit_arrays
-from hrcallbacks.storage.zarr_reader import Stored, import_zarr, open_group
+from hrcallbacks.storage.zarr_arrays import write_array
+from hrcallbacks.storage.zarr_format import (
+    VERSION,
+    attributes_json,
+    fit_arrays,
+    start_json,
+    state_folder,
+    weights_folder,
+)
+from hrcallbacks.storage.zarr_reader import Stored, import_zarr
 from hrcallbacks.types import Fit
 
 
@@ -50,7 +59,8 @@ class RecordingGroup:
         self._id = uuid.uuid4().hex  # Tells our recording from others at that path.
         self._made = False  # Whether we made what is at the path.
         self._saved_attributes: str | None = None
-        self._saved_folders: set[str] = set()  # Each is written once.
+        # Of each fit's arrays, which are written once, what the attributes say.
+        self._saved_folders: dict[str, list[Any]] = {}
 
     @property
     def _is_numbered(self) -> bool:
@@ -101,12 +111,21 @@ class RecordingGroup:
         return None
 
     def _adopt(self, stored: Stored) -> Stored:
-        for number, fit in enumerate(stored.fits):
-            self._saved_folders |= {folder for folder, _ in fit_arrays(number, fit)}
+        if stored.version != VERSION:
+            raise ValueError(
+                f"The recording at {self.path!r} has format {stored.version}, which is "
+                "read but not continued. Convert it, and continue that one: "
+                f"hrcallbacks convert {self.path} new.zarr"
+            )
+        for number, fit in enumerate(stored.json["fits"]):
+            if fit["has_weights"]:
+                self._saved_folders[weights_folder(number)] = fit["weights"]
+            for name, optimizer in fit["optimizers"].items():
+                if optimizer["has_state"]:
+                    folder = state_folder(number, name)
+                    self._saved_folders[folder] = optimizer["state"]
         self.zarr = open_group(self.path, mode="r+")
         self._id = stored.id or self._id
-        if stored.id is None:  # Older versions did not write one.
-            self.zarr.update_attributes({"recording_id": self._id})
         return stored
 
     def reopen(self) -> None:
@@ -159,22 +178,42 @@ class RecordingGroup:
             return
         for number, fit in enumerate(fits):
             for folder, arrays in fit_arrays(number, fit):
-                self._save_arrays(folder, arrays)
+                if folder not in self._saved_folders:
+                    self._saved_folders[folder] = self._save_arrays(folder, arrays)
         described = attributes_json(
             self._id, columns, attributes, fits, self._saved_folders
         )
         text = json.dumps(described, default=str)
         if text != self._saved_attributes:
             # In one write: a reader finds either the old ones or the new ones.
-            self.zarr.update_attributes(json.loads(text))
+            self.zarr.update_attributes(signed(json.loads(text)))
             self._saved_attributes = text
 
-    def _save_arrays(self, folder: str, arrays: list[tuple[str, np.ndarray]]) -> None:
-        if folder in self._saved_folders:
-            return
-        for place, (name, value) in enumerate(arrays):
-            write_array(self.zarr, f"{folder}/{place}", value, name)
-        self._saved_folders.add(folder)
+    def _save_arrays(
+        self, folder: str, arrays: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+    ) -> list[Any]:
+        by_path = isinstance(arrays, Mapping)
+        named = arrays.items() if by_path else (("", array) for array in arrays)
+        said: list[Any] = []
+        for place, (name, value) in enumerate(named):
+            path, value = f"{folder}/{place}", np.asarray(value)
+            axes = [f"{place}:axis_{n}" for n in range(value.ndim)]
+            write_array(self.zarr, path, value, axes, {"path": name})
+            said.append(start_json(path, name, value))
+        return said
+
+    def forget_fit(self, number: int) -> None:
+        """Lets the arrays of a fit be written again."""
+        own = f"fits/{number}/"
+        kept = {f: s for f, s in self._saved_folders.items() if not f.startswith(own)}
+        self._saved_folders = kept
+
+    def consolidate(self) -> None:
+        """Lists the metadata of all arrays in one file, which other readers like."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Consolidated metadata is currently not")
+            warnings.filterwarnings("ignore", "Object at .* is not recognized")
+            import_zarr().consolidate_metadata(self.zarr.store)
 
     def release(self) -> None:
         """Releases the lock."""
@@ -186,3 +225,16 @@ class RecordingGroup:
         if self._made and is_local(self.path) and self.is_ours():
             shutil.rmtree(self.path)
         self._begin()
+
+
+def open_group(path: str, *, mode: Any) -> Any:
+    """Opens a Zarr group of format 3.
+
+    Args:
+        path: A path or an fsspec URL.
+        mode: Zarr's `mode`.
+    """
+    # While a run writes, the consolidated metadata of an earlier fit do not count.
+    return import_zarr().open_group(
+        path, mode=mode, zarr_format=3, use_consolidated=False
+    )

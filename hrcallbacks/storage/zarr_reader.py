@@ -1,34 +1,34 @@
-"""Reads recordings from disk: see `zarr_format` for the layout."""
+"""Reads recordings from disk: see `zarr_format` for the layout.
+
+Nothing is left to Zarr, which would take a missing chunk for zeros, follow links, and
+run whatever codec a store names.
+"""
 
 import importlib.metadata
-import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hrcallbacks.optional import optional
-from hrcallbacks.storage.checks import (
-    check_array,
-    check_attributes,
-    check_index,
-    check_records,
-    check_rows,
-)
+from hrcallbacks.storage.checks import check_attributes
+from hrcallbacks.storage.checksums import is_signed
+from hrcallbacks.storage.chunked_array import ChunkedArray
 from hrcallbacks.storage.columns import Column
+from hrcallbacks.storage.files import Files
+from hrcallbacks.storage.format_1 import Format1
+from hrcallbacks.storage.format_2 import Format2
+from hrcallbacks.storage.layout import Layout
 from hrcallbacks.storage.place import checked_path
+from hrcallbacks.storage.starts import StoredState, StoredWeights
 from hrcallbacks.storage.store import Snapshot, empty_index
 from hrcallbacks.storage.stored_array import StoredArray
-from hrcallbacks.storage.zarr_format import (
-    FORMAT,
-    VERSION,
-    column_of,
-    fit_of,
-    state_folder,
-    weights_folder,
-)
+from hrcallbacks.storage.zarr_format import FORMAT, VERSION, column_of, fit_of
 from hrcallbacks.types import Fit
+
+_LAYOUTS: dict[int, type[Layout]] = {1: Format1, 2: Format2}
 
 
 class Stored:
@@ -36,6 +36,16 @@ class Stored:
 
     Args:
         path: A path or an fsspec URL.
+
+    Attributes:
+        version: Its format's version.
+        json: Its attributes.
+        id: Identifies the recording; None in some of format 1.
+        layout: Finds its arrays.
+        columns: Its columns.
+        attributes: `Recording.attributes`.
+        fits: The fits; what a replay starts from is read on demand.
+        count: Number of records.
 
     Raises:
         FileNotFoundError: If nothing is there.
@@ -45,12 +55,19 @@ class Stored:
 
     def __init__(self, path: object) -> None:
         import_zarr()
-        path = self._path = checked_path(path)
-        self._numbers: dict[str, np.ndarray] = {}  # Shared columns already read.
-        self._group: Any = _opened(path)
-        attributes: dict[str, Any] = dict(self._group.attrs)
+        path = checked_path(path)
+        self._numbers: dict[str, np.ndarray] = {}  # Columns of numbers already read.
+        files = Files(path)
+        attributes = _attributes(files)
         _check_format(attributes, path)
+        self.version: int = attributes["format_version"]
+        if self.version > 1 and not is_signed(attributes):
+            raise ValueError(
+                f"The recording at {path!r} is damaged: its attributes, in "
+                "'zarr.json', do not match their checksum."
+            )
         check_attributes(attributes, path)
+        self.json: Mapping[str, Any] = attributes
         self.id: str | None = attributes.get("recording_id")
         self.attributes: dict[str, Any] = attributes["attributes"]
         self.attributes["variables"] = [
@@ -58,47 +75,41 @@ class Stored:
         ]
         columns = [column_of(column) for column in attributes["columns"]]
         self.columns: list[Column] = columns
+        self.layout: Layout = _LAYOUTS[self.version](files)
         self.fits: list[Fit] = [
             self._fit(number, fit) for number, fit in enumerate(attributes["fits"])
         ]
-        self.count: int = 0
-        if "index" in self._group:
-            self.count = check_records(self._group["index"].attrs, path)
+        self.count: int = self.layout.records
 
     def epochs(self) -> list[list[int]]:
         """For each ended epoch: the fit's number, its own number and its last step."""
-        if "epochs" not in self._group:
-            return []
-        epochs = check_array(self._group["epochs"], self._path)
-        return check_rows(epochs, (3,), self._path)[:].tolist()
+        epochs = self.layout.epochs()
+        return [] if epochs is None else epochs.all().tolist()
+
+    @property
+    def index_names(self) -> dict[str, str]:
+        """By column of the index, the name of its array; for format 2."""
+        assert isinstance(self.layout, Format2)
+        return self.layout.names
 
     def _fit(self, number: int, json: Mapping[str, Any]) -> Fit:
-        weights = self._arrays(weights_folder(number)) if json["has_weights"] else None
+        layout, weights = self.layout, None
+        if json["has_weights"]:
+            weights = StoredWeights(partial(layout.weights, number, json))
         states = {
-            name: [array for _, array in self._arrays(state_folder(number, name))]
+            name: StoredState(partial(layout.state, number, name, json))
             for name, optimizer in json["optimizers"].items()
             if optimizer["has_state"]
         }
-        return fit_of(json, dict(weights) if weights is not None else None, states)
-
-    def _arrays(self, folder: str) -> list[tuple[str, np.ndarray]]:
-        """The arrays of a folder, each with its name."""
-        arrays = arrays_of(self._group[folder])
-        parts = {place: check_array(a, self._path) for place, a in arrays.items()}
-        ordered = sorted(parts, key=int)
-        return [(parts[p].attrs["name"], np.asarray(parts[p][...])) for p in ordered]
+        return fit_of(json, weights, states)
 
     def index(self) -> pd.DataFrame:
         """The records' index, a DataFrame."""
         if not self.count:
             return empty_index()
         columns: dict[str, Any] = {}
-        found = arrays_of(self._group["index"]).values()
-        arrays = [check_array(array, self._path) for array in found]
-        check_index(arrays, self._path)
-        for array in sorted(arrays, key=lambda a: a.attrs["place"]):
-            name = array.attrs["name"]
-            values = StoredArray(array, self.count, f"{name!r} of the index")[:]
+        for name, array in self.layout.index().items():
+            values = StoredArray(array, f"{name!r} of the index")[:]
             columns[name] = values if values.ndim == 1 else list(values)
         return pd.DataFrame(columns)
 
@@ -108,93 +119,77 @@ class Stored:
             self.columns, self.attributes, self.fits, self.index(), self.rows
         )
 
-    def array(self, column: Column) -> Any:
-        """The `zarr.Array` of a column; nothing is read from it.
+    def array(self, column: Column) -> ChunkedArray:
+        """The array of a column; nothing is read from it.
 
         Raises:
             ValueError: If it is not one that `zarr_store` writes.
         """
-        array = check_array(self._group[column.name], self._path)
-        return check_rows(array, column.shape, self._path)
+        return self.layout.column(column)
 
     def rows(self, column: Column) -> Any:
-        """The rows of a column, read on demand."""
-        if column.is_shared and column.name in self._numbers:
+        """The rows of a column, read on demand; those of numbers are read and kept."""
+        if column.name in self._numbers:
             return self._numbers[column.name]
         key = column.keys[0]
-        alone = f"{key.quantity} {key.reduction} {key.path}"
-        what = "numbers" if column.is_shared else alone
-        array = StoredArray(self.array(column), self.count, what)
-        if not column.is_shared:
+        path = "" if column.is_shared else f" {key.path}"
+        array = StoredArray(self.array(column), f"{key.quantity} {key.reduction}{path}")
+        if not column.is_shared or column.each:
             return array
         return self._numbers.setdefault(column.name, array[:])
 
 
-def open_group(path: str, *, mode: Any) -> Any:
-    """Opens a Zarr group of format 3.
-
-    In format 2, arrays can name Python's pickle as their decoder.
-
-    Args:
-        path: A path or an fsspec URL.
-        mode: Zarr's `mode`.
-    """
-    # Consolidated metadata, which we do not write, may list arrays of format 2.
-    return import_zarr().open_group(
-        path, mode=mode, zarr_format=3, use_consolidated=False
-    )
-
-
-def arrays_of(group: Any) -> dict[str, Any]:
-    """The arrays in a group, by name.
-
-    While a run writes, there are also files that Zarr has yet to rename.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Object at .*\.partial is not recognized")
-        return dict(group.arrays())
-
-
-def _refuse_format_2(path: str) -> None:
-    """Raises if there is a group of Zarr format 2; reads only its attributes."""
+def _attributes(files: Files) -> dict[str, Any]:
+    """The attributes of a store's group."""
+    path = files.path
     try:
-        import_zarr().open_group(path, mode="r", zarr_format=2, use_consolidated=False)
-    except Exception:
-        return
-    raise ValueError(
-        f"What is at {path!r} is a Zarr group of format 2 (it has a .zgroup). "
-        "Only format 3 is opened, as recordings have it: decoding an array of format 2 "
-        "may run code."
-    ) from None
-
-
-def _opened(path: str) -> Any:
-    try:
-        return open_group(path, mode="r")
-    except FileNotFoundError as error:
-        _refuse_format_2(path)
+        found = files.json("zarr.json")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        _refuse_format_2(files)
         raise FileNotFoundError(
             f"There is no recording at {path!r}. GradientRecorder(store={path!r}) or "
             "recording.save(path) writes one."
         ) from error
-    except Exception as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"What is at {path!r} is not a readable Zarr group: {error!r}."
+            f"What is at {path!r} is not a readable Zarr group: of its 'zarr.json', "
+            f"{error}."
         ) from error
+    kind = {"zarr_format": 3, "node_type": "group"}
+    if not isinstance(found, dict) or {k: found.get(k) for k in kind} != kind:
+        raise ValueError(
+            f"What is at {path!r} is not a readable Zarr group: its 'zarr.json' does "
+            f"not say {kind}."
+        )
+    attributes = found.get("attributes", {})
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _refuse_format_2(files: Files) -> None:
+    """Raises if there is a group of Zarr format 2."""
+    try:
+        files.json(".zgroup")
+    except (OSError, ValueError):
+        return
+    raise ValueError(
+        f"What is at {files.path!r} is a Zarr group of format 2 (it has a .zgroup). "
+        "Only format 3 is opened, as recordings have it: decoding an array of format 2 "
+        "may run code."
+    ) from None
 
 
 def _check_format(attributes: Mapping[str, Any], path: str) -> None:
     if attributes.get("format") != FORMAT:
         raise ValueError(
             f"The Zarr group at {path!r} is not a recording of hrcallbacks: its "
-            f"attribute 'format' is {attributes.get('format')!r}, not {FORMAT!r}."
+            f"attribute 'format' is {attributes.get('format')!r:.80}, not {FORMAT!r}."
         )
-    if attributes.get("format_version") != VERSION:
+    version = attributes.get("format_version")
+    if type(version) is not int or version not in _LAYOUTS:
         raise ValueError(
-            f"The recording at {path!r} has format version "
-            f"{attributes.get('format_version')!r}, written by "
-            f"{attributes.get('written_by')}. This is hrcallbacks "
-            f"{importlib.metadata.version('hrcallbacks')}, which reads version "
+            f"The recording at {path!r} has format version {version!r:.80}, written by "
+            f"{attributes.get('written_by')!r:.80}. This is hrcallbacks "
+            f"{importlib.metadata.version('hrcallbacks')}, which reads versions 1 to "
             f"{VERSION}. Try: pip install --upgrade hrcallbacks"
         )
 

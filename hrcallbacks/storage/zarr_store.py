@@ -15,10 +15,16 @@ import pandas as pd
 from hrcallbacks.storage.columns import Column, Columns
 from hrcallbacks.storage.resumption import resume
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
-from hrcallbacks.storage.zarr_columns import ColumnWriter
 from hrcallbacks.storage.zarr_group import RecordingGroup
-from hrcallbacks.storage.zarr_index import CHUNK, Epoch, IndexWriter, write_epochs
+from hrcallbacks.storage.zarr_index import (
+    CHUNK,
+    Epoch,
+    IndexWriter,
+    trim_epochs,
+    write_epochs,
+)
 from hrcallbacks.storage.zarr_reader import Stored
+from hrcallbacks.storage.zarr_writers import ColumnWriters
 from hrcallbacks.types import Fit, Key, Record, Spec
 
 # The longest that a record waits for others.
@@ -34,6 +40,9 @@ class ZarrStore(Store):
         path: A path or an fsspec URL. `{n}` in it stands for the first number that is
             free.
         resume: Whether to continue a recording that is already there.
+
+    Attributes:
+        epochs: The epochs that have ended.
     """
 
     def __init__(self, path: object, *, resume: bool = False) -> None:
@@ -51,9 +60,10 @@ class ZarrStore(Store):
         self._continued = False  # Whether the latest fit is a continued one.
         self._count = 0
         self._written = 0  # Number of records that count on disk.
-        self._writers: dict[str, ColumnWriter] = {}
+        self._writers: ColumnWriters | None = None
         self._index: IndexWriter | None = None
-        self._epochs: list[Epoch] = []
+        self.epochs: list[Epoch] = []
+        self._written_epochs = 0
         self._flushed = time.monotonic()
         self._begun = False
         self._writes = True
@@ -98,7 +108,8 @@ class ZarrStore(Store):
         try:
             stored = self._group.open()
             if stored is None:
-                self._index = IndexWriter(self._group.zarr, empty_index())
+                self._index = IndexWriter(self._group.zarr, empty_index(), {})
+                self._writers = ColumnWriters(self._group.zarr, self._group.check_ours)
                 self._save_attributes()
             else:
                 self._load(stored)
@@ -113,22 +124,22 @@ class ZarrStore(Store):
         self.attributes = stored.attributes
         self._count = self._written = stored.count
         for column in self.columns:
-            if column.name in self._group.zarr:
-                stored.array(column)  # Rejects an array that is not ours.
-            self._writers[column.name] = self._writer(column)
-        self._epochs = [Epoch(*epoch) for epoch in stored.epochs()]
-        self._restore(stored.index())
+            stored.array(column)  # Rejects an array that is not ours.
+        self._writers = ColumnWriters(self._group.zarr, self._group.check_ours)
+        self._writers.add(self.columns)
+        self.epochs = [Epoch(*epoch) for epoch in stored.epochs()]
+        self._written_epochs = len(self.epochs)
+        self._restore(stored, stored.index(), stored.index_names)
         self._continues = bool(self.fits) and not self.fits[-1].ended
 
-    def _restore(self, index: pd.DataFrame) -> None:
+    def _restore(
+        self, stored: Stored, index: pd.DataFrame, names: Mapping[str, str]
+    ) -> None:
         """Loads what follows the last whole chunks back into memory."""
-        for writer in self._writers.values():
-            writer.restore(self._count)
-        self._index = IndexWriter(self._group.zarr, index.iloc[: self._count])
-
-    def _writer(self, column: Column) -> ColumnWriter:
-        count, check = len(self.columns), self._group.check_ours
-        return ColumnWriter(self._group.zarr, column, count, check)
+        if self._writers is not None:
+            self._writers.restore(self._count, stored.rows)
+        index = index.iloc[: self._count]
+        self._index = IndexWriter(self._group.zarr, index, names)
 
     def check(self, specs: Mapping[Key, Spec]) -> None:
         """See `Store.check`."""
@@ -146,8 +157,9 @@ class ZarrStore(Store):
         """See `Store.declare`."""
         self.check(specs)
         new = super().declare(specs, attributes)
-        for column in new if self._writes else ():
-            self._writers[column.name] = self._writer(column)
+        if self._writers is not None:
+            reductions = self.attributes.get("reductions", {})
+            self._writers.create(new, self.columns, reductions, self._count)
         self._save_attributes()
         return new
 
@@ -164,20 +176,21 @@ class ZarrStore(Store):
     def begin_epoch(self, epoch: int, steps: int, batches: int | None) -> int:
         """Drops what will be trained again; see `Store.begin_epoch`."""
         if not self._continues:
-            return max([steps, *(e.step for e in self._epochs)])
+            return max([steps, *(e.step for e in self.epochs)])
         self._continues = False
-        index = Stored(self.path).index()
+        stored = Stored(self.path)
+        index = stored.index()
         found = resume(
             index,
-            self._epochs,
+            self.epochs,
             fit=len(self.fits),
             first=self.fits[-1].first,
             epoch=epoch,
             steps=steps,
             batches=batches,
         )
-        self._epochs = found.epochs
-        self._cut(index, found.kept)
+        self.epochs = found.epochs
+        self._cut(stored, index, found.kept)
         if found.gap is not None:
             self.update_fit(fault=found.gap)
             self._save_attributes()
@@ -188,22 +201,21 @@ class ZarrStore(Store):
             )
         return found.steps
 
-    def _cut(self, index: pd.DataFrame, count: int) -> None:
+    def _cut(self, stored: Stored, index: pd.DataFrame, count: int) -> None:
         self._count = self._written = count
-        if "index" in self._group.zarr:
-            self._group.zarr["index"].attrs["records"] = count
-        write_epochs(self._group.zarr, self._epochs)
-        self._restore(index.iloc[:count])
+        self._written_epochs = min(self._written_epochs, len(self.epochs))
+        self._restore(stored, index, self._index.names if self._index else {})
+        if self._index is not None:
+            self._index.commit(count, self._written_epochs)
 
     # The fit runs.
 
     def append(self, record: Record) -> None:
         """See `Store.append`."""
-        if self._index is None or not self._writes:
+        if self._index is None or self._writers is None or not self._writes:
             self._count += 1
             return
-        for column in self.columns:
-            self._writers[column.name].put(self._count, column.row(record.values))
+        self._writers.put(self._count, record)
         self._index.put(self._count, record.row)
         self._count += 1
         if self._count % CHUNK == 0:
@@ -217,7 +229,7 @@ class ZarrStore(Store):
 
     def end_epoch(self, epoch: int, step: int) -> None:
         """Notes an epoch's last step, and flushes."""
-        self._epochs.append(Epoch(len(self.fits), epoch, step))
+        self.epochs.append(Epoch(len(self.fits), epoch, step))
         # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
@@ -234,16 +246,16 @@ class ZarrStore(Store):
             FileNotFoundError: If the store has vanished.
             OSError: If it cannot be written.
         """
-        if self._index is None:
+        if self._index is None or self._writers is None:
             return
         self._group.check_ours()
-        for writer in self._writers.values():
-            writer.flush(self._count)
-        write_epochs(self._group.zarr, self._epochs)
+        self._writers.flush(self._count)
+        write_epochs(self._group.zarr, self.epochs, self._written_epochs)
         self._save_attributes()
         if self._count > self._written:
             self._index.write(self._count)
-        self._written = self._count
+        self._index.commit(self._count, len(self.epochs))
+        self._written, self._written_epochs = self._count, len(self.epochs)
         self._index.forget(self._count)
         self._flushed = time.monotonic()
 
@@ -255,7 +267,13 @@ class ZarrStore(Store):
     def withdraw_fit(self) -> None:
         """See `Store.withdraw_fit`; removes a store that was made for that fit."""
         if not self._continued:  # A continued fit stays an interrupted one.
+            self._group.forget_fit(len(self.fits) - 1)
             super().withdraw_fit()
+
+    def remove(self) -> None:
+        """Removes what it has written."""
+        self._group.forget()
+        self._begin()
 
     def abandon(self) -> None:
         """See `Store.abandon`; releases the lock."""
@@ -269,13 +287,22 @@ class ZarrStore(Store):
         try:
             if self._begun:
                 self.flush()
-                for writer in self._writers.values():
-                    writer.trim(self._count)
+                self._finish()
         finally:
             with contextlib.suppress(Exception):  # Keeps the fault, if it can.
                 self._group.check_ours()
                 self._save_attributes()
             self._group.release()
+
+    def _finish(self) -> None:
+        """Leaves a store that other readers open."""
+        if self._index is None or self._writers is None:
+            return
+        self._writers.trim(self._count)
+        self._index.trim(self._count)
+        trim_epochs(self._group.zarr, len(self.epochs))
+        self._save_attributes()
+        self._group.consolidate()
 
     def snapshot(self) -> Snapshot:
         """What a reader of the store would find."""

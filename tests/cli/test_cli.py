@@ -343,3 +343,17 @@ def test_a_reader_that_goes_away_is_no_error(folder, command):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 141
+
+
+def test_convert_writes_a_new_store(type_, folder, recording):
+    status, out, err = type_("convert run.zarr converted.zarr")
+    assert (status, out, err) == (0, "Wrote converted.zarr (10 records)\n", "")
+    converted = hr.open_recording(folder / "converted.zarr")
+    pd.testing.assert_frame_equal(converted.to_frame(), recording.to_frame())
+    status, out, err = type_("convert run.zarr converted.zarr")
+    assert (status, out) == (2, "")
+    assert "already exists at 'converted.zarr'" in err
+    status, _, err = type_("convert nowhere.zarr other.zarr")
+    assert status == 2
+    assert "no recording at 'nowhere.zarr'" in err
+    assert not (folder / "other.zarr").exists()

@@ -7,6 +7,8 @@ import pytest
 from synthetic import noise, recording_of
 
 import hrcallbacks as hr
+from hrcallbacks.storage.array_metadata import array_checksum
+from hrcallbacks.storage.checksums import signed
 
 zarr = pytest.importorskip("zarr")
 SHAPES = {"net/hidden/kernel": (3, 2), "net/hidden/bias": (2,)}
@@ -24,16 +26,25 @@ def store(tmp_path):
 
 
 def edit(store, change, array=""):
-    """Changes what a group's or an array's `zarr.json` says."""
+    """Changes what a group's or an array's `zarr.json` says, checksums and all."""
     file = store / array / "zarr.json"
     described = json.loads(file.read_text())
     change(described)
+    if described["node_type"] == "group":
+        described["attributes"] = signed(described["attributes"])
+    else:
+        chunks = described["chunk_grid"]["configuration"]["chunk_shape"]
+        attributes = described["attributes"]
+        attributes["checksum"] = array_checksum(
+            array, described["data_type"], chunks, attributes
+        )
     file.write_text(json.dumps(described))
 
 
 def read_all(path):
     recording = hr.open_recording(path)
-    return recording.to_frame(), recording.has_gradient
+    norms = recording.arrays("gradients", "norm")["net/hidden/bias"]
+    return recording.to_frame(), recording.has_gradient, norms
 
 
 class Harm:
@@ -92,12 +103,13 @@ def test_what_a_store_says_of_an_array_of_format_2_is_not_looked_at(store, tmp_p
 
 
 def test_an_index_of_zarr_format_2_is_refused_and_runs_nothing(store, tmp_path):
-    (store / "index" / "loss").rename(tmp_path / "moved")
-    loss = pickled_array(store / "index" / "loss", tmp_path / "harm")
-    consolidate(
-        store / "index", loss=loss | {"attributes": {"name": "loss", "place": 3}}
-    )
-    with pytest.raises(ValueError, match=r"'index/loss' of .*has Zarr format 2"):
+    (store / "loss").rename(tmp_path / "moved")
+    loss = pickled_array(store / "loss", tmp_path / "harm")
+    consolidate(store, loss=loss)
+    with pytest.raises(ValueError, match=r"'loss' of .* is missing"):
+        hr.open_recording(store)
+    (store / "loss" / "zarr.json").write_text(json.dumps(loss))
+    with pytest.raises(ValueError, match=r"'loss' of .*has Zarr format 2"):
         hr.open_recording(store)
     assert not (tmp_path / "harm").exists()
 
@@ -110,7 +122,13 @@ def gzipped(described):
 
 
 @pytest.mark.parametrize(
-    "array", ["gradients/raw/net.hidden.kernel", "numbers/0", "index/loss"]
+    "array",
+    [
+        "gradients/raw/net/hidden/kernel",
+        "gradients/norm/norm",
+        "has_gradient/has_gradient",
+        "loss",
+    ],
 )
 def test_other_codecs_are_refused_with_the_arrays_name(store, array):
     edit(store, gzipped, array)
@@ -126,8 +144,8 @@ def test_text_in_place_of_numbers_is_refused(store):
         }
         described["fill_value"] = ""
 
-    edit(store, text, "index/loss")
-    with pytest.raises(ValueError, match=r"'index/loss' of .*holds <U2"):
+    edit(store, text, "loss")
+    with pytest.raises(ValueError, match=r"'loss' of .*holds .*fixed_length_utf32"):
         hr.open_recording(store)
 
 
@@ -156,14 +174,17 @@ IMAGE = "<img src=x onerror=alert(1)>"
         ("attributes/weights_at", IMAGE, "['weights_at'] should be 'before' or 'after"),
         ("attributes", None, "attributes should be an object and is None"),
         ("columns", {}, "columns should be a list and is {}"),
-        ("columns/0/name", 1, "columns[0]['name'] should be text"),
+        ("columns/0/name", 1, "columns[0]['name'] should be a place in it"),
+        ("columns/0/name", "../a", "columns[0]['name'] should be a place in it"),
+        ("columns/0/name", "/etc", "columns[0]['name'] should be a place in it"),
         ("columns/0/keys/0", ["a", "b"], "['keys'][0] should be a list of 3"),
         ("columns/0/keys", [], "columns[0]['keys'] should be a list of one key"),
         ("columns/0/shape", [2.5, 2], "['shape'][0] should be a whole number"),
         ("columns/0/dtypes/0", "object", "['dtypes'][0] should be a type of numbers"),
         ("columns/0/dtypes/0", IMAGE, "['dtypes'][0] should be a type of numbers"),
         ("columns/0/dtypes", [], "columns[0]['dtypes'] should be a list of 1"),
-        ("columns/4/shape", [9], "columns[4]['shape'] should be [3] and is [9]"),
+        ("columns/4/shape", [9], "columns[4]['shape'] should be [1, ...] and is [9]"),
+        ("fits/0/weights", [["a"]], "['weights'][0] should be a list of 4"),
         ("fits/0/first", "0", "fits[0]['first'] should be a whole number"),
         ("fits/0/ended", IMAGE, "fits[0]['ended'] should be true or false"),
         ("fits/0/fault", 1, "fits[0]['fault'] should be text or null"),
@@ -194,20 +215,33 @@ def test_a_number_of_records_that_is_none_is_refused(store, records):
         hr.open_recording(store)
 
 
-@pytest.mark.parametrize(("name", "value"), [("name", None), ("place", "first")])
-def test_columns_of_the_index_without_name_or_place_are_refused(store, name, value):
-    edit(store, lambda d: d["attributes"].update({name: value}), "index/loss")
-    with pytest.raises(ValueError, match=rf"index/loss\['{name}'\] should be"):
+@pytest.mark.parametrize("column", [["loss"], ["loss", 3], [None, "loss"], "loss"])
+def test_columns_of_the_index_without_name_or_place_are_refused(store, column):
+    edit(store, lambda d: d["attributes"].update(columns=[column]), "index")
+    with pytest.raises(ValueError, match=r"index .*columns\[0\].* should be"):
         hr.open_recording(store)
 
 
 def test_an_index_without_steps_is_refused(store):
-    edit(store, lambda d: d["attributes"].update(name="steps"), "index/step")
+    def change(described):
+        described["attributes"]["columns"][0][0] = "steps"
+
+    edit(store, change, "index")
     with pytest.raises(ValueError, match=r"lacks \['step'\]"):
         hr.open_recording(store)
 
 
-@pytest.mark.parametrize("array", ["gradients/raw/net.hidden.kernel", "index/loss"])
+def test_places_outside_the_store_are_refused(store, tmp_path):
+    def change(described):
+        described["attributes"]["columns"][0][1] = "../other.zarr/step"
+
+    edit(store, change, "index")
+    (store / "step").rename(tmp_path / "other.zarr")
+    with pytest.raises(ValueError, match=r"columns\[0\]\[1\] should be a place in it"):
+        hr.open_recording(store)
+
+
+@pytest.mark.parametrize("array", ["gradients/raw/net/hidden/kernel", "loss"])
 def test_what_cannot_be_read_cannot_be_continued(store, tiny, line, array):
     edit(store, gzipped, array)
     recorder = hr.GradientRecorder(store=store, resume=True)

@@ -1,0 +1,73 @@
+"""Writes all columns of a store."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hrcallbacks.storage.columns import Column
+from hrcallbacks.storage.zarr_columns import ColumnWriter, arrays_in, create_column
+from hrcallbacks.types import Record
+
+
+class ColumnWriters:
+    """The writers of a store's columns.
+
+    Args:
+        group: The store's Zarr group.
+        check: Raises if the store is gone.
+    """
+
+    def __init__(self, group: Any, check: Callable[[], None]) -> None:
+        self._group = group
+        self._check = check
+        self._writers: list[ColumnWriter] = []
+
+    def add(self, columns: Iterable[Column]) -> None:
+        """Adds columns that are on disk."""
+        for column in columns:
+            array = self._group[column.name]
+            self._writers.append(ColumnWriter(array, column, self._check))
+
+    def create(
+        self,
+        new: Iterable[Column],
+        columns: Iterable[Column],
+        reductions: Mapping[str, Any],
+        first: int,
+    ) -> None:
+        """Makes columns on disk.
+
+        Args:
+            new: The columns.
+            columns: All of the store.
+            reductions: `Recording.attributes["reductions"]`.
+            first: How many records there are already.
+        """
+        waiting = sum(arrays_in(column) for column in columns)
+        for column in new:
+            create_column(self._group, column, reductions, columns=waiting, first=first)
+            self.add([column])
+
+    def restore(self, count: int, rows: Callable[[Column], Any]) -> None:
+        """Loads what follows the last whole chunks back into memory.
+
+        Args:
+            count: How many records count.
+            rows: Called with a column, returns its rows on disk.
+        """
+        for writer in self._writers:
+            writer.restore(count, rows(writer.column))
+
+    def put(self, number: int, record: Record) -> None:
+        """Sets the next record."""
+        for writer in self._writers:
+            writer.put(number, writer.column.row(record.values))
+
+    def flush(self, count: int) -> None:
+        """Writes the chunks that are not yet full."""
+        for writer in self._writers:
+            writer.flush(count)
+
+    def trim(self, count: int) -> None:
+        """Makes each array as long as the recording."""
+        for writer in self._writers:
+            writer.trim(count)
