@@ -19,6 +19,14 @@ HAS_OUTPUT = "has_output"
 HAS_OUTPUT_GRADIENT = "has_output_gradient"
 # How many rows an output had: those of the batch.
 OUTPUT_ROWS = "output_rows"
+# Likewise those of what a step was given.
+BATCH_ROWS = "batch_rows"
+# Whose rows they are.
+ROWS_OF = {
+    "outputs": OUTPUT_ROWS,
+    "output_gradients": OUTPUT_ROWS,
+    "batch": BATCH_ROWS,
+}
 
 
 class Key(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from hrcallbacks.backends.current import backend
 from hrcallbacks.quantities.dtypes import host_dtype
+from hrcallbacks.quantities.of_batches import shape_of, spec_of
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
@@ -42,6 +43,7 @@ class OfLayers(Quantity):
     has: ClassVar[str]  # The quantity that says whether it was there: 1 or 0.
     is_apart = True
     watches_layers = True
+    of_whole_step = True
 
     def __init__(self, what: Reductions) -> None:
         self.wanted: Wanted = Wanted(self.name, what, of="Layer.path, such as 'hidden'")
@@ -135,10 +137,13 @@ class OfLayers(Quantity):
             self._hidden[tapped.layer] = glob
             return {}
         self._reached.add(glob)
-        shape = self._shape(tapped, scene, reductions)
+        what = f"{self.name}= of {tapped.name!r}"
+        shape = shape_of(tapped.output, scene, reductions, what)
         spec = Spec(shape, self.dtype(tapped, scene.scaled))
         made = {
-            Key(self.name, r.name, tapped.name): self._spec(r, tapped.name, spec)
+            Key(self.name, r.name, tapped.name): spec_of(
+                self.wanted, r, tapped.name, spec
+            )
             for r in reductions
         }
         self._recorded[tapped.name], self._shapes[tapped.name] = reductions, shape
@@ -154,33 +159,6 @@ class OfLayers(Quantity):
     def dtype(self, tapped: "Tapped", scaled: bool) -> str:
         """In which dtype it is recorded."""
         return host_dtype(tapped.output)
-
-    def _shape(
-        self, tapped: "Tapped", scene: Scene, reductions: Sequence[Reduction]
-    ) -> tuple[int, ...]:
-        shape = tuple(tapped.output.shape)
-        by_rows = [r.name for r in reductions if r.of_rows]
-        if shape and shape[0] is None:
-            shape = (scene.rows, *shape[1:])
-        if by_rows and None in shape:
-            raise ValueError(
-                f"{self.name}= asks for {by_rows} of {tapped.name!r}, whose shape "
-                f"{shape} is not known before the data are: that takes reductions, "
-                "such as 'norm' or hr.PerUnit('mean')."
-            )
-        return tuple(1 if size is None else size for size in shape)
-
-    def _spec(self, reduction: Reduction, name: str, spec: Spec) -> Spec:
-        made = self.wanted.spec(reduction, name, spec)
-        if spec.shape and not reduction.of_rows:
-            longer = Spec((spec.shape[0] + 1, *spec.shape[1:]), spec.dtype)
-            if self.wanted.spec(reduction, name, longer).shape != made.shape:
-                raise ValueError(
-                    f"The reduction {reduction.name!r} in {self.name}= makes something "
-                    f"of {name!r} that is as long as the batch, and batches differ. "
-                    "hr.Rows(n) records the first n rows."
-                )
-        return made
 
     def _check_reach(self) -> None:
         for layer, glob in self._hidden.items():

@@ -14,15 +14,19 @@ from hrcallbacks.recording.arrays import Arrays, none_of, said
 from hrcallbacks.recording.statistics import statistic
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.types import (
+    BATCH_ROWS,
     HAS_GRADIENT,
     HAS_OUTPUT,
     HAS_OUTPUT_GRADIENT,
     OUTPUT_ROWS,
+    ROWS_OF,
     Fit,
     Key,
 )
 
-_QUANTITIES = ("gradients", "weights", "outputs", "output_gradients", "optimizer")
+_QUANTITIES = (
+    *("gradients", "weights", "outputs", "output_gradients", "optimizer", "batch"),
+)
 
 
 class Records:
@@ -98,6 +102,20 @@ class Records:
         """Mapping from path to an array of an optimizer's variable."""
         return self.arrays("optimizer")
 
+    @property
+    def batch(self) -> Arrays:
+        """Mapping from name to an array of the steps' data, `(records, *shape)`.
+
+        Names are `"x"`, `"y"` and `"sample_weight"`; `"x/image"` or `"y/0"` of one part
+        of several. Whole numbers are there as floats.
+        """
+        return self.arrays("batch")
+
+    @property
+    def batch_rows(self) -> pd.DataFrame:
+        """DataFrame, records by names in `batch`: how many rows a step was given."""
+        return pd.DataFrame(self._numbers(BATCH_ROWS), index=self.index.index)
+
     def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
         """What was recorded of gradients or weights.
 
@@ -171,6 +189,11 @@ class Records:
         larger batch it has the first ones; of a smaller one the rest is NaN.
         """
         return pd.DataFrame(self._numbers(OUTPUT_ROWS), index=self.index.index)
+
+    def rows_of(self, quantity: str, path: str) -> np.ndarray | None:
+        """How many rows a tensor of the batch had in each record; None for others."""
+        counts = self._arrays.get((ROWS_OF.get(quantity, ""), ""), {})
+        return np.asarray(counts[path]) if path in counts else None
 
     def _flags(self, quantity: str) -> pd.DataFrame:
         columns = {path: n == 1 for path, n in self._numbers(quantity).items()}
