@@ -91,6 +91,7 @@ class Record:
         learning_rates: The learning rate of each optimizer.
         metrics: Numbers from Keras' logs, by name: means over the epoch so far. If
             epochs are recorded, they are added later.
+        batch: The data of the step, if a sink needs them: `"x"`, `"x/image"`, `"y"`.
     """
 
     step: Step
@@ -98,6 +99,7 @@ class Record:
     values: Mapping[Key, np.ndarray]
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    batch: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def row(self) -> dict[str, Any]:

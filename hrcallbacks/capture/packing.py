@@ -108,6 +108,12 @@ class Packer:
             for name, tensors in packed.items()
         }
 
+    def most_bytes_of(self, packed: Packed, quantity: str) -> int:
+        """At most how many bytes a quantity takes that is packed apart."""
+        places = self.of_quantity(packed, quantity).values()
+        sizes = (math.prod(tensor.shape) for by in places for tensor in by.values())
+        return 8 * sum(sizes)
+
     def unpack(
         self, packed: Packed, *, without: Collection[str] = ()
     ) -> dict[int, dict[Key, np.ndarray]]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from hrcallbacks.checks import choice
 from hrcallbacks.recording.arrays import Arrays, none_of, said
+from hrcallbacks.recording.batches import Batches
 from hrcallbacks.recording.statistics import statistic
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.types import (
@@ -41,10 +42,12 @@ class Records:
         arrays: Mapping[tuple[str, str], Arrays],
         attributes: dict[str, Any],
         fits: Sequence[Fit] = (),
+        batches: Batches | None = None,
     ) -> None:
         self.index = index
         self.attributes = attributes
         self.fits: list[Fit] = list(fits)
+        self._batches = batches or Batches([], {}.__getitem__)
         self._arrays = arrays  # By quantity and reduction.
 
     @classmethod
@@ -70,6 +73,7 @@ class Records:
             attributes=snapshot.attributes
             | {"complete": ended and not faults, "fault": next(iter(faults), None)},
             fits=snapshot.fits,
+            batches=Batches(snapshot.batch_steps, snapshot.batch),
         )
 
     @property
@@ -115,6 +119,16 @@ class Records:
     def batch_rows(self) -> pd.DataFrame:
         """DataFrame, records by names in `batch`: how many rows a step was given."""
         return pd.DataFrame(self._numbers(BATCH_ROWS), index=self.index.index)
+
+    @property
+    def batches(self) -> Batches:
+        """Mapping from step to its data, of the steps that a sink had kept.
+
+        `hr.Alert("nan", keep_batch=True)` keeps those of the steps that it warns of.
+        `recording.batches[step]["x"]` is an array as the step was given it, whatever
+        else was recorded; its names are those of `batch`.
+        """
+        return self._batches
 
     def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
         """What was recorded of gradients or weights.

@@ -7,6 +7,7 @@ import keras
 
 from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
+from hrcallbacks.quantities.whole_batch import WholeBatch
 from hrcallbacks.session import notices
 from hrcallbacks.session.audience import Audience
 from hrcallbacks.session.clock import Clock
@@ -77,6 +78,7 @@ class Steps:
             self._mean.add_latest(probe.packer, packed)
         clock.hit = True
         size = self._probes.record_bytes
+        size += probe.packer.most_bytes_of(packed, WholeBatch.name)
         step = clock.step(batch)
         self._intake.add(TakenStep(probe, step, logs, packed, size, self._mean))
 

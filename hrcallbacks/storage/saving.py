@@ -39,6 +39,8 @@ def save(
         store.fits += recording.fits
         for record in records_of(recording.index, arrays):
             store.append(record)
+        for step, batch in recording.batches.items():
+            store.keep_batch(step, batch)
         store.flush()
     finally:
         store.close()

@@ -20,6 +20,7 @@ from hrcallbacks.storage.columns import Column
 from hrcallbacks.storage.place import checked_path
 from hrcallbacks.storage.store import Snapshot, empty_index
 from hrcallbacks.storage.stored_array import StoredArray
+from hrcallbacks.storage.zarr_batches import read_batch, steps_of_batches
 from hrcallbacks.storage.zarr_format import (
     FORMAT,
     VERSION,
@@ -105,7 +106,13 @@ class Stored:
     def snapshot(self) -> Snapshot:
         """The records, read on demand."""
         return Snapshot(
-            self.columns, self.attributes, self.fits, self.index(), self.rows
+            self.columns,
+            self.attributes,
+            self.fits,
+            self.index(),
+            self.rows,
+            steps_of_batches(self._group),
+            lambda step: read_batch(self._group, step, self._path),
         )
 
     def array(self, column: Column) -> Any:

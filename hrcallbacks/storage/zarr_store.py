@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.columns import Column, Columns
 from hrcallbacks.storage.resumption import resume
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
+from hrcallbacks.storage.zarr_batches import drop_batches, write_batch
 from hrcallbacks.storage.zarr_columns import ColumnWriter
 from hrcallbacks.storage.zarr_group import RecordingGroup
 from hrcallbacks.storage.zarr_index import CHUNK, Epoch, IndexWriter, write_epochs
@@ -178,6 +180,7 @@ class ZarrStore(Store):
         )
         self._epochs = found.epochs
         self._cut(index, found.kept)
+        drop_batches(self._group.zarr, after=found.steps)
         if found.gap is not None:
             self.update_fit(fault=found.gap)
             self._save_attributes()
@@ -221,6 +224,12 @@ class ZarrStore(Store):
         # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
+
+    def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Store.keep_batch`; it is on disk at once."""
+        if self._index is not None and self._writes:
+            self._group.check_ours()
+            write_batch(self._group.zarr, step, batch)
 
     def flush_if_due(self) -> None:
         """See `Store.flush_if_due`."""
