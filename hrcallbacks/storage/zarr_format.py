@@ -3,11 +3,11 @@
 A Zarr 3 group with an array for each column of `storage.columns`, one row per record;
 `index/<column>` with the columns of `Recording.index`; `epochs`, a row `(fit, epoch,
 last step)` for each epoch that ended; `fits/<n>/...` with the arrays that a replay
-starts from; `batches/<step>/...` with the data of single steps. The group's attributes are JSON: what the columns hold, and
-`Recording.attributes`. Arrays may be longer than the recording: the attribute `records`
-of the group `index` says how many rows count. It is set last, after all else is
-written, so that a record counts only when it is complete. Opening a store runs nothing
-that it holds.
+starts from; `batches/<step>/...` with the data of single steps. The group's attributes
+are JSON: what the columns hold, and `Recording.attributes`. Arrays may be longer than
+the recording: the attribute `records` of the group `index` says how many rows count. It
+is set last, after all else is written, so that a record counts only when it is
+complete. Opening a store runs nothing that it holds.
 """
 
 import importlib.metadata
