@@ -6,6 +6,7 @@ import pytest
 
 import hrcallbacks as hr
 
+COMPILED = {} if keras.config.backend() == "torch" else {"jit_compile": False}
 FIT = {"batch_size": 5, "shuffle": False, "verbose": 0}  # Four steps an epoch.
 
 
@@ -46,7 +47,7 @@ def network(name="tiny"):
 
 
 def compiled(model):
-    model.compile(keras.optimizers.Adam(0.05), "mse", run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.05), "mse", **COMPILED)
     return model
 
 
