@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hrcallbacks.diagnose.nonfinite import Nonfinite
 from hrcallbacks.diagnose.outlier_rules import is_scaled
 from hrcallbacks.diagnose.rules import CannotLook, Rule
-from hrcallbacks.selection.layers import PREACTIVATION, layer_of
+from hrcallbacks.names import PREACTIVATION, layer_of
 
 if TYPE_CHECKING:
     from hrcallbacks.diagnose.findings import Finding

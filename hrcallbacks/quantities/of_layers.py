@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hrcallbacks.backends.current import backend
+from hrcallbacks.names import PREACTIVATION, layer_of
 from hrcallbacks.quantities.dtypes import host_dtype
 from hrcallbacks.quantities.of_batches import shape_of, spec_of
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
@@ -15,10 +16,8 @@ from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.reductions.rows import Rows
 from hrcallbacks.selection.layers import (
-    PREACTIVATION,
     FoundLayer,
     has_fused_activation,
-    layer_of,
     layers_of,
 )
 from hrcallbacks.selection.variables import matches
@@ -52,6 +51,7 @@ class OfLayers(Quantity):
         self._row_bytes: dict[str, int] = {}  # Of whole outputs.
         self._reached: set[str] = set()  # Globs.
         self._hidden: dict[str, str] = {}  # From layer to glob.
+        self._layers: list[FoundLayer] = []  # Of the model.
 
     @abstractmethod
     def tensor(self, scene: Scene, tapped: "Tapped", call: "Call") -> Any:
@@ -74,7 +74,13 @@ class OfLayers(Quantity):
                 f"{backend.replicas(model)} replicas has a part of it. Record "
                 "gradients and weights, or train on one device."
             )
-        layers = layers_of(model)
+        layers = self._layers = layers_of(model)
+        if not layers:
+            raise ValueError(
+                f"{self.name}= records what layers give, and the model {model.name!r} "
+                "has none: its call computes by itself. Put what you want to see into "
+                "a keras.layers.Layer, and hold it as an attribute of the model."
+            )
         self._check_globs([each.path for each in layers])
         again = [e.path for e in layers if e.is_rematerialized and self._takes(e)]
         if again:
@@ -96,10 +102,8 @@ class OfLayers(Quantity):
                 )
 
     def _takes(self, found: FoundLayer) -> bool:
-        names = [found.path]
-        if has_fused_activation(found.layer):
-            names.append(f"{found.path}/{PREACTIVATION}")
-        return any(self.wanted.of_glob(self.wanted.glob_of(name)) for name in names)
+        globs = map(self.wanted.glob_of, _names_of(found))
+        return any(self.wanted.of_glob(glob) for glob in globs)
 
     def watches(self, path: str) -> bool:
         """See `Quantity.watches`."""
@@ -171,6 +175,19 @@ class OfLayers(Quantity):
                 )
 
     @property
+    def unseen(self) -> Mapping[str, Sequence[str]]:
+        """See `Quantity.unseen`."""
+        asked: dict[str, list[str]] = {}
+        for found in self._layers:
+            for glob in {self.wanted.glob_of(name) for name in _names_of(found)}:
+                if self.wanted.of_glob(glob) and glob is not None:
+                    asked.setdefault(glob, []).append(found.path)
+        done = self._reached | set(self._hidden.values())
+        if any(self._recorded.values()):
+            done.add("*")  # Whatever there is.
+        return {glob: paths for glob, paths in asked.items() if glob not in done}
+
+    @property
     def out_of_reach(self) -> Collection[str]:
         """See `Quantity.out_of_reach`."""
         return list(self._hidden)
@@ -227,6 +244,13 @@ class _Observer(Observer):
     def before(self, call: "Call") -> None:
         for tapped in self.scene.outputs:
             self._quantity.take(self.scene, tapped, call)
+
+
+def _names_of(found: FoundLayer) -> Iterator[str]:
+    """What a layer gives, apart from further calls and outputs."""
+    yield found.path
+    if has_fused_activation(found.layer):
+        yield f"{found.path}/{PREACTIVATION}"
 
 
 def _without_details(glob: str) -> Iterator[str]:

@@ -239,6 +239,11 @@ class Quantity(ABC):
         return {}
 
     @property
+    def unseen(self) -> Mapping[str, Sequence[str]]:
+        """By glob, layers that it was to be taken of, and no step so far has called."""
+        return {}
+
+    @property
     def out_of_reach(self) -> Collection[str]:
         """Layers of which it was to be taken, and that no step lets be seen."""
         return ()

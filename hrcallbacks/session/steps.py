@@ -43,10 +43,12 @@ class Steps:
         self._audience = audience
         self._mean: EpochMean | None = None
         self._has_warned = False
+        self._has_looked = False  # Whether layers are called at all.
 
     def begin_fit(self) -> None:
         """A fit begins."""
         self._has_warned = False
+        self._has_looked = False
 
     def begin_epoch(self) -> None:
         """A recorded epoch begins."""
@@ -105,3 +107,6 @@ class Steps:
         if self._clock.captured and not seen:
             self._has_warned = True
             notices.no_optimizer(self._clock.epoch, model)
+        if self._probes.plan.has_found and not self._has_looked:
+            self._has_looked = True
+            notices.never_called(self._probes.plan.unseen)

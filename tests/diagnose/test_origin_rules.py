@@ -7,6 +7,8 @@ import pytest
 from keras import layers, ops
 
 import hrcallbacks as hr
+from hrcallbacks.diagnose import RULES
+from hrcallbacks.diagnose.causes import fold
 from hrcallbacks.diagnose.origin_rules import _inner_first
 from hrcallbacks.recording.arrays import Arrays
 
@@ -92,11 +94,12 @@ def test_it_begins_in_the_output_of_a_layer_whose_inputs_are_finite(models):
 
 
 def test_the_batch_itself(models):
-    x = inputs()
-    x[[9, 11], 0] = np.inf
+    x = inputs()[:11]  # The last batch has three rows.
+    x[[8, 10], 0] = np.inf
     recording = diagnosed(
         models(log_of),
         x,
+        np.ones((11, 1), "float32"),
         outputs={"*": "nonfinite"},
         batch="raw",
         sinks=[hr.Alert("nan", keep_batch=True)],
@@ -104,12 +107,12 @@ def test_the_batch_itself(models):
     found = first(recording)
     assert found["step"] == 3
     assert (
-        "the batch itself is not finite: 'x' (rows 1, 3 of the batch"
+        "the batch itself is not finite: 'x' (rows 0, 2 of the batch"
         in (found["evidence"])
     )
     assert "recording.batches[3]" in found["advice"]
     rows = ~np.isfinite(recording.batches[3]["x"]).all(axis=1)
-    assert np.flatnonzero(rows).tolist() == [1, 3]
+    assert np.flatnonzero(rows).tolist() == [0, 2]
 
 
 def test_it_begins_on_the_way_back(models):
@@ -200,3 +203,13 @@ def test_steps_that_a_loss_scale_makes_the_optimizer_skip_are_a_note(
     )
     (found,) = recording.diagnose("nan_origin").itertuples()
     assert (found.step, found.severity) == (3, severity)
+
+
+def test_what_came_before_does_not_follow_from_it():
+    rules = [RULES["nan_origin"], RULES["dead_units"]]
+    for step, cause in ((4, None), (6, "nan_origin")):
+        found = [
+            rule.found("severe", "", "", step=at)
+            for rule, at in zip(rules, (5, step), strict=True)
+        ]
+        assert fold(found, rules)[1].cause == cause
