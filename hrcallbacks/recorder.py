@@ -70,6 +70,13 @@ class GradientRecorder(keras.callbacks.Callback):
             `Recording.has_output_gradient`.
         optimizer: The same for the variables of the optimizers, after the update, by
             glob on their paths: `{"*velocity*": "norm"}`.
+        batch: The same for the data of the step, as `train_step` is given them; None
+            for nothing. The keys of a dict are globs on `"x"`, `"y"` and
+            `"sample_weight"`; for inputs or targets with several parts, on `"x/image"`
+            or `"y/0"`. `"raw"` keeps as many rows as the first batch has, with NaN in
+            those that a smaller batch lacks, and `Recording.batch_rows` has each
+            batch's size. Whole numbers are kept exactly, as floats: in float32 up to
+            16 bits, in float64 above.
         record_freq: `"epoch"` for the last step of each epoch, an int n for every
             n-th step of the run, or a `callable(step) -> bool`, such as
             `hr.every(n, start, stop)`, `hr.log_spaced(per_decade)`, `hr.at(steps)`;
@@ -133,6 +140,7 @@ class GradientRecorder(keras.callbacks.Callback):
         outputs: Reductions = None,
         output_gradients: Reductions = None,
         optimizer: Reductions = None,
+        batch: Reductions = None,
         record_freq: RecordFreq = "epoch",
         epoch_gradient: Literal["last", "mean"] = "last",
         weights_at: Literal["after", "before"] = "after",
@@ -150,6 +158,7 @@ class GradientRecorder(keras.callbacks.Callback):
             outputs=outputs,
             output_gradients=output_gradients,
             optimizer=optimizer,
+            batch=batch,
             record_freq=record_freq,
             epoch_gradient=epoch_gradient,
             weights_at=weights_at,

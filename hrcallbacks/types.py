@@ -19,6 +19,14 @@ HAS_OUTPUT = "has_output"
 HAS_OUTPUT_GRADIENT = "has_output_gradient"
 # How many rows an output had: those of the batch.
 OUTPUT_ROWS = "output_rows"
+# Likewise those of what a step was given.
+BATCH_ROWS = "batch_rows"
+# Whose rows they are.
+ROWS_OF = {
+    "outputs": OUTPUT_ROWS,
+    "output_gradients": OUTPUT_ROWS,
+    "batch": BATCH_ROWS,
+}
 
 
 class Key(NamedTuple):
@@ -83,6 +91,7 @@ class Record:
         learning_rates: The learning rate of each optimizer.
         metrics: Numbers from Keras' logs, by name: means over the epoch so far. If
             epochs are recorded, they are added later.
+        batch: The data of the step, if a sink needs them: `"x"`, `"x/image"`, `"y"`.
     """
 
     step: Step
@@ -90,6 +99,7 @@ class Record:
     values: Mapping[Key, np.ndarray]
     learning_rates: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    batch: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def row(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ LAYERS = [
     "diagnose",
     "worked_example",
     "types",
+    "names",
     "progress",
     "terminal",
     "optional",

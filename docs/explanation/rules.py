@@ -45,7 +45,8 @@ def record(*parts, optimizer="adam", loss="mse", x=x, y=y, epochs=12, **fit):
     model = keras.Sequential([keras.Input(shape, dtype=dtype), *parts])
     metrics, freq = fit.pop("metrics", []), fit.pop("record_freq", 1)
     model.compile(optimizer, loss, metrics=metrics, jit_compile=False)
-    recorder = hr.GradientRecorder(record_freq=freq)
+    wanted = fit.pop("wanted", {})
+    recorder = hr.GradientRecorder(record_freq=freq, **wanted)
     fit = {"batch_size": 32} | fit
     model.fit(x, y, epochs=epochs, verbose=0, callbacks=[recorder], **fit)
     return recorder.recording
@@ -73,6 +74,20 @@ findings = good.diagnose()
 assert "severe" not in set(findings["severity"])
 assert "warning" not in set(findings["severity"])
 print(findings)
+
+# %% [markdown]
+# ## Where NaN begins
+#
+# ### nan_origin
+#
+# It needs `outputs=`; see [Where does the NaN begin](../how-to/nan.ipynb).
+
+# %%
+negative = x.copy()
+negative[100] = -9
+logs = layers.Lambda(lambda x: keras.ops.log(x + 5), name="log")
+wanted = {"outputs": {"*": "nonfinite"}, "batch": {"x": "nonfinite"}}
+explain("nan_origin", record(logs, Dense(1), x=negative, wanted=wanted))
 
 # %% [markdown]
 # ## What the model is made of

@@ -128,3 +128,6 @@ velocity.tail(3)
 # asks for nothing else is rejected before training. So are layers under
 # `keras.RematScope`, and models under `tf.distribute` with several replicas. Keras
 # masks are ignored: masked positions count in reductions.
+#
+# A layer that the training step never calls gives nothing: where a glob asks for no
+# other, a warning says so after the first epoch.

@@ -30,10 +30,12 @@ class Trace:
     Attributes:
         ops: The array functions to use in it.
         rows: How many rows the batch has, where its tensors do not say so.
+        data: The batch, as Keras passes it to `train_step`; None outside of one.
     """
 
     ops: Ops
     rows: int | None = None
+    data: Any = None
 
 
 class Watcher(Protocol):
@@ -140,6 +142,17 @@ class Backend(ABC):
         Where a backend joins operations, what lies between them has to stay there.
         """
         return tensor
+
+    @abstractmethod
+    def of_batch(self, leaf: Any) -> Any:
+        """A tensor of the batch, of which the step does not see that it is used.
+
+        Args:
+            leaf: A part of what a step is given.
+
+        Returns:
+            A dense tensor; None for one that is sparse, ragged or no tensor.
+        """
 
     @abstractmethod
     def kept(self, tensor: Any) -> Any:
@@ -269,7 +282,9 @@ class StatefulBackend(Backend):
         train_step = model.train_step
 
         def step(data: Any) -> dict[str, Any]:
-            watcher = observe(self.trace(model))
+            trace = self.trace(model)
+            trace.data = data
+            watcher = observe(trace)
             with watcher.active():
                 logs = train_step(data)
             # One flat dict: TensorFlow is slow at each level of nesting.

@@ -140,7 +140,7 @@ class JAX(Backend):
             ids = [id(v) for v in model.trainable_variables]
             values = dict(zip(ids, state[0], strict=True))
             level = _level(state[0][0]) if state[0] else None
-            trace = JaxTrace(Ops(), None, values, is_spread, level)
+            trace = JaxTrace(Ops(), None, data, values, is_spread, level)
             watcher = observe(trace)
             with watcher.active():
                 logs, state = train_step(state, data)
@@ -274,6 +274,16 @@ class JAX(Backend):
 
         identity.defvjp(forward, backward)
         return identity
+
+    def of_batch(self, leaf: Any) -> Any:
+        """See `Backend.of_batch`.
+
+        Behind a barrier it is a tensor of its own. It also is a copy: a step hands out
+        what it was given as it is, and that may be the memory of a NumPy array.
+        """
+        if not isinstance(leaf, self._jax.Array | np.ndarray | np.generic):
+            return None
+        return self._jax.lax.optimization_barrier(self._jax.numpy.asarray(leaf))
 
     def _apart(self, trace: JaxTrace, value: Any) -> Any:
         """A variable's value; on several devices, kept apart from the training."""

@@ -51,7 +51,7 @@ class TensorFlow(StatefulBackend):
         """See `Backend.trace`."""
         in_xla = bool(getattr(model, "jit_compile", False))
         ops = TensorFlowOps(in_xla=in_xla)
-        return TensorFlowTrace(ops, self._rows, self._graph())
+        return TensorFlowTrace(ops, self._rows, graph=self._graph())
 
     def _graph(self) -> Any:
         """The graph that operations are added to now; None where they run."""
@@ -273,6 +273,10 @@ class TensorFlow(StatefulBackend):
             return tensor
         a, b = map(self._multiplied_apart, tensor.op.inputs)
         return -(-a * b)
+
+    def of_batch(self, leaf: Any) -> Any:
+        """See `Backend.of_batch`: TensorFlow tensors are immutable."""
+        return leaf if isinstance(leaf, self._tf.Tensor) else None
 
     def kept(self, tensor: Any) -> Any:
         """See `Backend.kept`.

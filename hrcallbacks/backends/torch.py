@@ -25,11 +25,11 @@ class Torch(StatefulBackend):
 
     def __init__(self) -> None:
         self._torch = importlib.import_module("torch")
-        self._trace = Trace(TorchOps())
+        self._ops = TorchOps()
 
     def trace(self, model: Any) -> Trace:
-        """See `Backend.trace`: the same for each step."""
-        return self._trace
+        """See `Backend.trace`."""
+        return Trace(self._ops)
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
         """False: PyTorch's compiler traces plain Python."""
@@ -97,6 +97,13 @@ class Torch(StatefulBackend):
             return np.asarray(tensor)
         wide = tensor.float() if tensor.dtype == self._torch.bfloat16 else tensor
         return wide.detach().cpu().numpy()
+
+    def of_batch(self, leaf: Any) -> Any:
+        """See `Backend.of_batch`; the user may write to its memory: see `put_aside`."""
+        if not isinstance(leaf, self._torch.Tensor | np.ndarray | np.generic):
+            return None
+        tensor = self._torch.as_tensor(leaf)
+        return tensor.detach() if tensor.layout == self._torch.strided else None
 
     def kept(self, tensor: Any) -> Any:
         """A copy of the tensor, safe from in-place operations."""

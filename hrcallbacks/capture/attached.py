@@ -96,10 +96,11 @@ class _Attachment:
         return watched
 
     def _see(self, call: Call, trace: Trace) -> Any:
-        if self._probe.watches_layers:
+        unseen = [f"{q.name}=" for q in self._probe.quantities if q.of_whole_step]
+        if unseen:
             raise ValueError(
-                "outputs= and output_gradients= are taken from inside a training step, "
-                "and a hand-written loop shows no more than its optimizer's calls. "
+                f"{' and '.join(unseen)} cannot be recorded here: a hand-written loop "
+                "shows no more of a training step than its optimizer's calls. "
                 "Train with model.fit or model.train_on_batch."
             )
         self._busy = True

@@ -62,6 +62,7 @@ class _Take:
         self.optimizer = "0"
         self.outputs: Sequence[Tapped] = ()  # Since the call before the present one.
         self.rows: int | None = trace.rows
+        self.data: Any = trace.data
         self.scaled = False
         self._counts: dict[int, dict[str, int]] = {}  # Calls of layers, by record.
         self.model = model
@@ -146,6 +147,9 @@ class _Take:
 
     def untouched(self, tensor: Any) -> Any:
         return backend.untouched(self._trace, tensor)
+
+    def of_batch(self, leaf: Any) -> Any:
+        return backend.of_batch(leaf)
 
     def put_aside(self, tensor: Any) -> Any:
         return backend.put_aside(tensor, (tensor,))

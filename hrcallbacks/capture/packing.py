@@ -24,14 +24,14 @@ class Member(NamedTuple):
     Attributes:
         record: Number of its record in the step.
         key: What it is.
-        shape: Its shape.
+        shape: Its shape; None if it is not known while a step is traced.
         start: Index of its first element.
         end: Index after its last element.
     """
 
     record: int
     key: Key
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     start: int
     end: int
 
@@ -59,7 +59,7 @@ class Packer:
         """Packs tensors, inside a step.
 
         Args:
-            tensors: Tensors of static shape.
+            tensors: Tensors. Only those of static shape are joined.
             ops: The array functions to use.
             join: Whether to join small tensors.
 
@@ -70,7 +70,8 @@ class Packer:
         groups: dict[tuple[Any, ...], list[Place]] = {}
         for place, tensor in tensors.items():
             dtype = keras.backend.standardize_dtype(tensor.dtype)
-            large = not join or math.prod(tensor.shape) > _SMALL
+            shape = tuple(tensor.shape)
+            large = not join or None in shape or math.prod(shape) > _SMALL
             quantity = place[1].quantity
             group = (dtype, place if large else None, quantity in self._apart, quantity)
             group = group if group[2] else group[:3]
@@ -106,6 +107,12 @@ class Packer:
             }
             for name, tensors in packed.items()
         }
+
+    def most_bytes_of(self, packed: Packed, quantity: str) -> int:
+        """At most how many bytes a quantity takes that is packed apart."""
+        places = self.of_quantity(packed, quantity).values()
+        sizes = (math.prod(tensor.shape) for by in places for tensor in by.values())
+        return 8 * sum(sizes)
 
     def unpack(
         self, packed: Packed, *, without: Collection[str] = ()
@@ -147,8 +154,9 @@ def _members(
 ) -> tuple[Member, ...]:
     members, start = [], 0
     for record, key in places:
-        shape = tuple(tensors[record, key].shape)
-        end = start + math.prod(shape)
+        sizes = tuple(tensors[record, key].shape)
+        shape = None if None in sizes else sizes
+        end = start + math.prod(shape or ())
         members.append(Member(record, key, shape, start, end))
         start = end
     return tuple(members)
@@ -157,7 +165,11 @@ def _members(
 def _unpack(
     members: Sequence[Member], tensor: Any, records: dict[int, dict[Key, np.ndarray]]
 ) -> None:
-    flat = np.ravel(backend.to_host(tensor))
+    array = backend.to_host(tensor)
+    flat = np.ravel(array)
     for member in members:
+        if member.shape is None:  # It is alone.
+            records.setdefault(member.record, {})[member.key] = array
+            continue
         array = flat[member.start : member.end].reshape(member.shape)
         records.setdefault(member.record, {})[member.key] = array

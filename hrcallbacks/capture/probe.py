@@ -41,7 +41,7 @@ class Probe:
         self.failure: Exception | None = None
         self.compiled: dict[Any, Any] = {}
         self.watches_layers: bool = any(q.watches_layers for q in quantities)
-        self.awaits_rows: bool = self.watches_layers
+        self.awaits_rows: bool = any(q.of_whole_step for q in quantities)
         self._select = select
         self._find = find
         self._variables: Mapping[str, Any] | None = None

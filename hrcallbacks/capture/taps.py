@@ -13,8 +13,8 @@ from typing import Any
 import keras
 
 from hrcallbacks.capture.stand_ins import StandIn, replaced
+from hrcallbacks.names import PREACTIVATION
 from hrcallbacks.selection.layers import (
-    PREACTIVATION,
     FoundLayer,
     attach_mask,
     has_fused_activation,

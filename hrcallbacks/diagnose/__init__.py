@@ -12,6 +12,7 @@ from hrcallbacks.diagnose.diagnosis import RULES, Watch, diagnose
 from hrcallbacks.diagnose.findings import Finding, Findings
 from hrcallbacks.diagnose.gradient_rules import Exploding, Vanishing
 from hrcallbacks.diagnose.idle_rules import Frozen, SaturatedLayer, UntouchedRows
+from hrcallbacks.diagnose.origin_rules import NanOrigin
 from hrcallbacks.diagnose.outlier_rules import NotFinite, OneBatch, UndefinedLoss
 from hrcallbacks.diagnose.progress_rules import (
     MetricStuck,
@@ -47,6 +48,7 @@ __all__ = [
     "InputScale",
     "LossRises",
     "MetricStuck",
+    "NanOrigin",
     "NegativeLoss",
     "NoProgress",
     "NotFinite",

@@ -14,7 +14,9 @@ from hrcallbacks.diagnose.findings import SEVERITIES, Finding
 from hrcallbacks.diagnose.rules import Rule
 
 # Rules about events: what came before one does not follow from it.
-_EVENTS = ("loss_rises", "exploding", "nan", "dead_units", "saturated_units")
+_EVENTS = (
+    *("nan_origin", "loss_rises", "exploding", "nan", "dead_units", "saturated_units"),
+)
 
 
 def fold(findings: Iterable[Finding], rules: Sequence[Rule]) -> list[Finding]:

@@ -12,6 +12,7 @@ from hrcallbacks.diagnose.causes import fold
 from hrcallbacks.diagnose.findings import Finding, Findings
 from hrcallbacks.diagnose.gradient_rules import Exploding, Vanishing
 from hrcallbacks.diagnose.idle_rules import Frozen, SaturatedLayer, UntouchedRows
+from hrcallbacks.diagnose.origin_rules import NanOrigin
 from hrcallbacks.diagnose.outlier_rules import NotFinite, OneBatch, UndefinedLoss
 from hrcallbacks.diagnose.progress_rules import (
     MetricStuck,
@@ -40,6 +41,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         rule.name: rule
         for rule in (
+            # Where what is not finite begins: no other rule has seen it.
+            NanOrigin(),
             # What the model is made of, and what it starts with.
             OutputActivation(),
             UndefinedLoss(),

@@ -84,7 +84,7 @@ class NotFinite(Rule):
         first: int,
         path: str | None,
     ) -> Finding:
-        skipped = _is_scaled(survey.recording.attributes.get("optimizer"))
+        skipped = is_scaled(survey.recording.attributes.get("optimizer"))
         harmless = skipped and not bad[-1]
         advice = _advice(survey, first) or (
             "a lower learning rate and clipnorm=1.0; and see whether the data hold "
@@ -252,5 +252,6 @@ def _bad(survey: Survey, quantity: QuantityName) -> dict[str, npt.NDArray[np.boo
     return found
 
 
-def _is_scaled(optimizer: Mapping[str, Any] | None) -> bool:
+def is_scaled(optimizer: Mapping[str, Any] | None) -> bool:
+    """Whether a described optimizer scales the loss."""
     return "LossScale" in str((optimizer or {}).get("class_name"))

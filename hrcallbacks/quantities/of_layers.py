@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hrcallbacks.backends.current import backend
+from hrcallbacks.names import PREACTIVATION, layer_of
 from hrcallbacks.quantities.dtypes import host_dtype
+from hrcallbacks.quantities.of_batches import shape_of, spec_of
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.reductions.rows import Rows
 from hrcallbacks.selection.layers import (
-    PREACTIVATION,
     FoundLayer,
     has_fused_activation,
-    layer_of,
     layers_of,
 )
 from hrcallbacks.selection.variables import matches
@@ -42,6 +42,7 @@ class OfLayers(Quantity):
     has: ClassVar[str]  # The quantity that says whether it was there: 1 or 0.
     is_apart = True
     watches_layers = True
+    of_whole_step = True
 
     def __init__(self, what: Reductions) -> None:
         self.wanted: Wanted = Wanted(self.name, what, of="Layer.path, such as 'hidden'")
@@ -50,6 +51,7 @@ class OfLayers(Quantity):
         self._row_bytes: dict[str, int] = {}  # Of whole outputs.
         self._reached: set[str] = set()  # Globs.
         self._hidden: dict[str, str] = {}  # From layer to glob.
+        self._layers: list[FoundLayer] = []  # Of the model.
 
     @abstractmethod
     def tensor(self, scene: Scene, tapped: "Tapped", call: "Call") -> Any:
@@ -72,7 +74,13 @@ class OfLayers(Quantity):
                 f"{backend.replicas(model)} replicas has a part of it. Record "
                 "gradients and weights, or train on one device."
             )
-        layers = layers_of(model)
+        layers = self._layers = layers_of(model)
+        if not layers:
+            raise ValueError(
+                f"{self.name}= records what layers give, and the model {model.name!r} "
+                "has none: its call computes by itself. Put what you want to see into "
+                "a keras.layers.Layer, and hold it as an attribute of the model."
+            )
         self._check_globs([each.path for each in layers])
         again = [e.path for e in layers if e.is_rematerialized and self._takes(e)]
         if again:
@@ -94,10 +102,8 @@ class OfLayers(Quantity):
                 )
 
     def _takes(self, found: FoundLayer) -> bool:
-        names = [found.path]
-        if has_fused_activation(found.layer):
-            names.append(f"{found.path}/{PREACTIVATION}")
-        return any(self.wanted.of_glob(self.wanted.glob_of(name)) for name in names)
+        globs = map(self.wanted.glob_of, _names_of(found))
+        return any(self.wanted.of_glob(glob) for glob in globs)
 
     def watches(self, path: str) -> bool:
         """See `Quantity.watches`."""
@@ -135,10 +141,13 @@ class OfLayers(Quantity):
             self._hidden[tapped.layer] = glob
             return {}
         self._reached.add(glob)
-        shape = self._shape(tapped, scene, reductions)
+        what = f"{self.name}= of {tapped.name!r}"
+        shape = shape_of(tapped.output, scene, reductions, what)
         spec = Spec(shape, self.dtype(tapped, scene.scaled))
         made = {
-            Key(self.name, r.name, tapped.name): self._spec(r, tapped.name, spec)
+            Key(self.name, r.name, tapped.name): spec_of(
+                self.wanted, r, tapped.name, spec
+            )
             for r in reductions
         }
         self._recorded[tapped.name], self._shapes[tapped.name] = reductions, shape
@@ -155,33 +164,6 @@ class OfLayers(Quantity):
         """In which dtype it is recorded."""
         return host_dtype(tapped.output)
 
-    def _shape(
-        self, tapped: "Tapped", scene: Scene, reductions: Sequence[Reduction]
-    ) -> tuple[int, ...]:
-        shape = tuple(tapped.output.shape)
-        by_rows = [r.name for r in reductions if r.of_rows]
-        if shape and shape[0] is None:
-            shape = (scene.rows, *shape[1:])
-        if by_rows and None in shape:
-            raise ValueError(
-                f"{self.name}= asks for {by_rows} of {tapped.name!r}, whose shape "
-                f"{shape} is not known before the data are: that takes reductions, "
-                "such as 'norm' or hr.PerUnit('mean')."
-            )
-        return tuple(1 if size is None else size for size in shape)
-
-    def _spec(self, reduction: Reduction, name: str, spec: Spec) -> Spec:
-        made = self.wanted.spec(reduction, name, spec)
-        if spec.shape and not reduction.of_rows:
-            longer = Spec((spec.shape[0] + 1, *spec.shape[1:]), spec.dtype)
-            if self.wanted.spec(reduction, name, longer).shape != made.shape:
-                raise ValueError(
-                    f"The reduction {reduction.name!r} in {self.name}= makes something "
-                    f"of {name!r} that is as long as the batch, and batches differ. "
-                    "hr.Rows(n) records the first n rows."
-                )
-        return made
-
     def _check_reach(self) -> None:
         for layer, glob in self._hidden.items():
             if glob not in self._reached:
@@ -191,6 +173,19 @@ class OfLayers(Quantity):
                     "block that is compiled or run again): what it makes cannot be "
                     "taken out of there. Record the layer around it."
                 )
+
+    @property
+    def unseen(self) -> Mapping[str, Sequence[str]]:
+        """See `Quantity.unseen`."""
+        asked: dict[str, list[str]] = {}
+        for found in self._layers:
+            for glob in {self.wanted.glob_of(name) for name in _names_of(found)}:
+                if self.wanted.of_glob(glob) and glob is not None:
+                    asked.setdefault(glob, []).append(found.path)
+        done = self._reached | set(self._hidden.values())
+        if any(self._recorded.values()):
+            done.add("*")  # Whatever there is.
+        return {glob: paths for glob, paths in asked.items() if glob not in done}
 
     @property
     def out_of_reach(self) -> Collection[str]:
@@ -249,6 +244,13 @@ class _Observer(Observer):
     def before(self, call: "Call") -> None:
         for tapped in self.scene.outputs:
             self._quantity.take(self.scene, tapped, call)
+
+
+def _names_of(found: FoundLayer) -> Iterator[str]:
+    """What a layer gives, apart from further calls and outputs."""
+    yield found.path
+    if has_fused_activation(found.layer):
+        yield f"{found.path}/{PREACTIVATION}"
 
 
 def _without_details(glob: str) -> Iterator[str]:

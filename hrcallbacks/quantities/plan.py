@@ -106,6 +106,11 @@ class Plan:
             quantity.check_model(model)
 
     @property
+    def unseen(self) -> dict[tuple[str, str], Sequence[str]]:
+        """By quantity and glob, layers that no step so far has called."""
+        return {(q.name, g): p for q in self.late for g, p in q.unseen.items()}
+
+    @property
     def row_bytes(self) -> int:
         """How much each row of a batch takes of a record."""
         rows = [q.row_bytes for q in self.late]

@@ -76,6 +76,11 @@ class Scene(Protocol):
         ...
 
     @property
+    def data(self) -> Any:
+        """The batch, as Keras passes it to `train_step`."""
+        ...
+
+    @property
     def scaled(self) -> bool:
         """Whether the present call's optimizer has the loss scaled."""
         ...
@@ -96,6 +101,10 @@ class Scene(Protocol):
         """An output's numbers, of which the step does not see that they are used."""
         ...
 
+    def of_batch(self, leaf: Any) -> Any:
+        """A tensor of the batch, as a copy; None for what is no dense tensor."""
+        ...
+
     def put_aside(self, tensor: Any) -> Any:
         """The tensor, safe from later changes."""
         ...
@@ -113,7 +122,7 @@ class Scene(Protocol):
 
         Args:
             key: What it is.
-            tensor: A tensor of static shape.
+            tensor: A tensor, of static shape or not.
             record: The number of the record; None for the current one.
         """
         ...
@@ -173,11 +182,14 @@ class Quantity(ABC):
         is_apart: Whether its tensors are joined with none of another quantity when
             they leave the step.
         watches_layers: Whether it has to see layers at work.
+        of_whole_step: Whether it is taken of a training step and its whole batch, of
+            which a hand-written loop shows nothing.
     """
 
     name: ClassVar[str]
     is_apart: bool = False
     watches_layers: bool = False
+    of_whole_step: bool = False
 
     @abstractmethod
     def observer(self, scene: Scene) -> Observer:
@@ -224,6 +236,11 @@ class Quantity(ABC):
         Raises:
             ValueError: If it cannot be taken of these.
         """
+        return {}
+
+    @property
+    def unseen(self) -> Mapping[str, Sequence[str]]:
+        """By glob, layers that it was to be taken of, and no step so far has called."""
         return {}
 
     @property

@@ -24,6 +24,10 @@ class Wanted:
             a path deciding.
         of: What globs are on, for messages.
 
+    Attributes:
+        quantity: Its name.
+        reductions: All the reductions, by name.
+
     Raises:
         TypeError: If `what` has the wrong type.
         ValueError: If a name is unknown, or two reductions have the same name.
@@ -36,7 +40,7 @@ class Wanted:
         *,
         of: str = "Variable.path, such as '*/kernel'",
     ) -> None:
-        self._quantity = quantity
+        self.quantity: str = quantity
         self._on = of
         rules = what if isinstance(what, Mapping) else {"*": what}
         self._rules = {self._glob(g): self._reductions(w) for g, w in rules.items()}
@@ -99,7 +103,7 @@ class Wanted:
     def _unused(self, glob: str, paths: list[str]) -> ValueError:
         taken = [p for p in paths if matches(p, glob)]
         return ValueError(
-            f"{self._quantity}= has the glob {glob!r}, which "
+            f"{self.quantity}= has the glob {glob!r}, which "
             + (
                 f"matches {taken[:5]}, but an earlier glob already took those. Put it "
                 "first."
@@ -125,7 +129,7 @@ class Wanted:
             ValueError: If a reduction fails.
         """
         return {
-            Key(self._quantity, reduction.name, path): self.spec(
+            Key(self.quantity, reduction.name, path): self.spec(
                 reduction, path, Spec(tuple(variables[path].shape), dtypes[path])
             )
             for path, reductions in chosen.items()
@@ -143,7 +147,7 @@ class Wanted:
             return reduction.spec(spec)
         except Exception as error:
             raise ValueError(
-                f"The reduction {reduction.name!r} in {self._quantity}= fails on "
+                f"The reduction {reduction.name!r} in {self.quantity}= fails on "
                 f"{path!r}, a tensor of shape {spec.shape} and dtype {spec.dtype}: "
                 f"{error!r}."
             ) from error
@@ -151,7 +155,7 @@ class Wanted:
     def _glob(self, glob: object) -> str:
         if not isinstance(glob, str):
             raise TypeError(
-                f"Expected the keys of {self._quantity}= to be globs on {self._on}. "
+                f"Expected the keys of {self.quantity}= to be globs on {self._on}. "
                 f"Received: {glob!r}."
             )
         return glob
@@ -169,7 +173,7 @@ class Wanted:
         if inspect.isclass(found):
             name = found.__name__
             raise TypeError(
-                f"Received the class {name} in {self._quantity}=. Pass an instance: "
+                f"Received the class {name} in {self.quantity}=. Pass an instance: "
                 f"hr.{name}(...)."
             )
         if isinstance(found, Callable) and not isinstance(found, Reduction):
@@ -177,13 +181,13 @@ class Wanted:
         if not isinstance(found, Reduction):
             kind = ValueError if isinstance(item, str) else TypeError
             raise kind(
-                f"Expected {self._quantity} to be None, 'raw', one of "
-                f"{names_for(self._quantity)}, "
+                f"Expected {self.quantity} to be None, 'raw', one of "
+                f"{names_for(self.quantity)}, "
                 "hr.Histogram(), hr.Sample(n), hr.Rows(n), hr.PerUnit('mean'), "
                 "hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
             )
-        if found.of_update and self._quantity != "weights":
+        if found.of_update and self.quantity != "weights":
             raise ValueError(
                 f"{found.name!r} describes the weights: use weights={found.name!r}."
             )
@@ -193,7 +197,7 @@ class Wanted:
         name = getattr(function, "__name__", "")
         if not name.isidentifier():
             raise TypeError(
-                f"Received {function!r} in {self._quantity}=. Give it a name: "
+                f"Received {function!r} in {self.quantity}=. Give it a name: "
                 "hr.Reduction('my_name', function)."
             )
         return Reduction(name, function)

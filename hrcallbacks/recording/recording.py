@@ -15,6 +15,7 @@ from hrcallbacks.export.files import to_parquet, to_xarray
 from hrcallbacks.recording.description import as_html, as_text
 from hrcallbacks.recording.records import Records
 from hrcallbacks.recording.replay import Replay, replay
+from hrcallbacks.recording.restore import Restored, restore
 from hrcallbacks.storage.saving import save
 from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.types import Key
@@ -124,6 +125,40 @@ class Recording(Records):
                 functions is not found.
         """
         return replay(self, custom_objects=custom_objects)
+
+    def restore(
+        self,
+        model: Any,
+        step: int | None = None,
+        *,
+        optimizer: bool = True,
+        partial: bool = False,
+    ) -> Restored:
+        """Sets a model's weights to those of a record, and its optimizer's variables.
+
+        They are those after the update of that step or, with `weights_at="before"`,
+        those before it. The optimizer's variables are restored if they were recorded
+        raw (`GradientRecorder(optimizer="raw")`) and the model is compiled; training
+        then continues as it did. Needs Keras.
+
+        Args:
+            model: The model that was trained, or one that is built like it.
+            step: The step; None for the last record. If a step updated a variable
+                several times, its last update counts.
+            optimizer: False leaves the optimizer's variables as they are.
+            partial: Whether variables may stay as they are of which there are no raw
+                values, such as the averages of a `BatchNormalization`.
+
+        Returns:
+            A `hrcallbacks.recording.restore.Restored`: the step, and the paths of what
+            was set, `weights` and `optimizer`.
+
+        Raises:
+            ValueError: If the step or raw weights were not recorded, or the model or
+                its optimizer has other variables; the message says what there is.
+                Nothing is set then.
+        """
+        return restore(self, model, step, optimizer=optimizer, partial=partial)
 
     def diagnose(self, rules: Any = None) -> Findings:
         """What is wrong with this run, in words: see `hrcallbacks.diagnose.diagnose`.

@@ -11,18 +11,23 @@ import pandas as pd
 
 from hrcallbacks.checks import choice
 from hrcallbacks.recording.arrays import Arrays, none_of, said
+from hrcallbacks.recording.batches import Batches
 from hrcallbacks.recording.statistics import statistic
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.types import (
+    BATCH_ROWS,
     HAS_GRADIENT,
     HAS_OUTPUT,
     HAS_OUTPUT_GRADIENT,
     OUTPUT_ROWS,
+    ROWS_OF,
     Fit,
     Key,
 )
 
-_QUANTITIES = ("gradients", "weights", "outputs", "output_gradients", "optimizer")
+_QUANTITIES = (
+    *("gradients", "weights", "outputs", "output_gradients", "optimizer", "batch"),
+)
 
 
 class Records:
@@ -37,10 +42,12 @@ class Records:
         arrays: Mapping[tuple[str, str], Arrays],
         attributes: dict[str, Any],
         fits: Sequence[Fit] = (),
+        batches: Batches | None = None,
     ) -> None:
         self.index = index
         self.attributes = attributes
         self.fits: list[Fit] = list(fits)
+        self._batches = batches or Batches([], {}.__getitem__)
         self._arrays = arrays  # By quantity and reduction.
 
     @classmethod
@@ -66,6 +73,7 @@ class Records:
             attributes=snapshot.attributes
             | {"complete": ended and not faults, "fault": next(iter(faults), None)},
             fits=snapshot.fits,
+            batches=Batches(snapshot.batch_steps, snapshot.batch),
         )
 
     @property
@@ -97,6 +105,30 @@ class Records:
     def optimizer(self) -> Arrays:
         """Mapping from path to an array of an optimizer's variable."""
         return self.arrays("optimizer")
+
+    @property
+    def batch(self) -> Arrays:
+        """Mapping from name to an array of the steps' data, `(records, *shape)`.
+
+        Names are `"x"`, `"y"` and `"sample_weight"`; `"x/image"` or `"y/0"` of one part
+        of several. Whole numbers are there as floats.
+        """
+        return self.arrays("batch")
+
+    @property
+    def batch_rows(self) -> pd.DataFrame:
+        """DataFrame, records by names in `batch`: how many rows a step was given."""
+        return pd.DataFrame(self._numbers(BATCH_ROWS), index=self.index.index)
+
+    @property
+    def batches(self) -> Batches:
+        """Mapping from step to its data, of the steps that a sink had kept.
+
+        `hr.Alert("nan", keep_batch=True)` keeps those of the steps that it warns of.
+        `recording.batches[step]["x"]` is an array as the step was given it, whatever
+        else was recorded; its names are those of `batch`.
+        """
+        return self._batches
 
     def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
         """What was recorded of gradients or weights.
@@ -171,6 +203,11 @@ class Records:
         larger batch it has the first ones; of a smaller one the rest is NaN.
         """
         return pd.DataFrame(self._numbers(OUTPUT_ROWS), index=self.index.index)
+
+    def rows_of(self, quantity: str, path: str) -> np.ndarray | None:
+        """How many rows a tensor of the batch had in each record; None for others."""
+        counts = self._arrays.get((ROWS_OF.get(quantity, ""), ""), {})
+        return np.asarray(counts[path]) if path in counts else None
 
     def _flags(self, quantity: str) -> pd.DataFrame:
         columns = {path: n == 1 for path, n in self._numbers(quantity).items()}

@@ -75,12 +75,22 @@ def _columns(
         if path in recorded:
             columns[path] = np.asarray(recorded[path])
         elif named is not None and not named.of_update and path in raw:
-            made = _made(raw[path], named)
+            made = _made(raw[path], named, recording.rows_of(quantity, path))
             if quantity == "gradients":
                 made = np.where(recording.has_gradient[path], made, np.nan)
             columns[path] = made.astype(np.float64)
     return columns
 
 
-def _made(rows: Any, reduction: Reduction) -> np.ndarray:
-    return np.array([reduction.on_host(rows[n]) for n in range(len(rows))])
+def _made(rows: Any, reduction: Reduction, counts: np.ndarray | None) -> np.ndarray:
+    if counts is None:
+        return np.array([reduction.on_host(rows[n]) for n in range(len(rows))])
+    # A smaller batch has no more rows; of a larger one not all were recorded.
+    return np.array(
+        [
+            reduction.on_host(rows[n][: int(count)])
+            if count <= rows.shape[1]
+            else np.nan
+            for n, count in enumerate(counts)
+        ]
+    )

@@ -3,16 +3,12 @@
 The private attributes of Keras that finding layers takes are read here alone.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-PREACTIVATION = "preactivation"
-# What a name has beside a layer's path: which call, which output.
-_DETAILS = re.compile(r"(#\d+)?(\.[^/]*)?$")
 _FUSED = tuple(
     getattr(keras.layers, name)
     for name in (
@@ -68,17 +64,6 @@ def has_fused_activation(layer: Any) -> bool:
         return False
     activation: Any = getattr(layer, "activation", None)
     return activation not in (None, keras.activations.linear)
-
-
-def layer_of(name: str) -> str:
-    """The layer's path in a name such as `tower#2`, `lstm.0`, `hidden/preactivation`.
-
-    Example:
-        >>> [layer_of(n) for n in ("a/tower#2", "lstm.0", "hidden#2/preactivation")]
-        ['a/tower', 'lstm', 'hidden']
-    """
-    name = name.removesuffix(f"/{PREACTIVATION}")
-    return _DETAILS.sub("", name)
 
 
 def keras_mask(tensor: Any) -> Any:

@@ -1,5 +1,6 @@
 """The sinks of one recorder: called in turn, and never able to break training."""
 
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrcallbacks.quantities.quantity import Quantity
+from hrcallbacks.quantities.whole_batch import WholeBatch
 from hrcallbacks.sinks.sink import Sink
 from hrcallbacks.types import Key, Record, RunInfo
 
@@ -32,6 +34,15 @@ class Audience:
         return [quantity for sink in self._sinks for quantity in sink.takes()]
 
     @property
+    def takes_of_records(self) -> list[Quantity]:
+        """What sinks need from the steps that are recorded."""
+        return [WholeBatch()] if any(s.needs_batch for s in self._sinks) else []
+
+    def kept(self) -> dict[int, dict[str, np.ndarray]]:
+        """The batches that sinks want to be kept, by step."""
+        return {step: batch for sink in self._sinks for step, batch in sink.kept()}
+
+    @property
     def waits(self) -> bool:
         """Whether an epoch's end must wait until its records are stored."""
         return any(sink.waits or _looks(sink) for sink in self._listening)
@@ -46,7 +57,8 @@ class Audience:
         self._failures = []
         try:
             for sink in self._sinks:
-                for _ in sink.messages():  # Drops late messages of the previous fit.
+                # Drops what came late in the previous fit.
+                for _ in itertools.chain(sink.messages(), sink.kept()):
                     pass
                 sink.begin(run)
                 self._listening.append(sink)

@@ -11,6 +11,7 @@ from hrcallbacks.backends.current import backend
 from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
 from hrcallbacks.quantities.step_values import StepValues
+from hrcallbacks.quantities.whole_batch import WholeBatch
 from hrcallbacks.session.audience import Audience
 from hrcallbacks.session.epoch_mean import EpochMean
 from hrcallbacks.session.start import describe_optimizer
@@ -110,6 +111,14 @@ class Intake:
             size = sum(taken.record_bytes for taken in pending)
             self._worker.submit(lambda: self._store_steps(pending, metrics or {}), size)
 
+    def keep_batches(self) -> None:
+        """Stores the batches that sinks want to be kept."""
+        self._worker.submit(self._keep_batches, 0)
+
+    def _keep_batches(self) -> None:
+        for step, batch in self._audience.kept().items():
+            self._store.keep_batch(step, batch)
+
     def end_epoch(self, epoch: int, step: int, logs: Mapping[str, Any]) -> None:
         """Ends an epoch.
 
@@ -156,21 +165,26 @@ class Intake:
                 whole = replace(record, metrics={**record.metrics, **metrics})
                 self._store.append(whole)
                 self._audience.add(record)
+            self._keep_batches()
             self._describe_optimizers(taken.probe)
         self._store.flush_if_due()
 
     def _records(self, taken: TakenStep) -> list[Record]:
         unpacked = taken.probe.packer.unpack(taken.packed)
+        batch = WholeBatch.pop_from(unpacked.values())
         extra = self._audience.metrics(unpacked)
         unpacked = {number: values for number, values in unpacked.items() if values}
         if taken.mean is not None:
             unpacked = taken.mean.replaced(unpacked)
         # `call` is set only if a step updates a variable several times.
         several = len(unpacked) > 1
-        return [
+        records = [
             self._record(taken, values, number + 1 if several else None, extra)
             for number, values in unpacked.items()
         ]
+        return (
+            [replace(record, batch=batch) for record in records] if batch else records
+        )
 
     def _record(
         self,

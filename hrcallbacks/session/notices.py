@@ -1,9 +1,12 @@
 """The recorder's warnings, raised in the training thread."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrcallbacks.session.settings import Settings
+
+_MOST_NAMED = 30
 
 
 def recording_stopped(epoch: int, error: Exception, records: int) -> None:
@@ -27,6 +30,23 @@ def no_optimizer(epoch: int, model: Any) -> None:
         UserWarning,
         stacklevel=6,
     )
+
+
+def never_called(unseen: Mapping[tuple[str, str], Sequence[str]]) -> None:
+    """Warns of layers that are to be recorded, and that a training step never calls.
+
+    Args:
+        unseen: See `Plan.unseen`.
+    """
+    for (quantity, glob), paths in unseen.items():
+        warnings.warn(
+            f"{quantity}={glob!r} asks for {list(paths)[:_MOST_NAMED]}, which the "
+            "training step did not call: nothing of it is recorded. A layer may be "
+            "used in evaluate and predict alone, and a model's call may use the "
+            "weights of a layer without calling it.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def nothing_recorded(settings: Settings, steps: int) -> None:

@@ -24,15 +24,21 @@ class Probes:
         settings: The recorder's.
         store: Where the record's arrays are declared.
         of_each_step: What else is taken from each step, such as for sinks.
+        of_records: What else is taken from the steps that are recorded.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, of_each_step: Sequence[Quantity]
+        self,
+        settings: Settings,
+        store: Store,
+        of_each_step: Sequence[Quantity],
+        of_records: Sequence[Quantity] = (),
     ) -> None:
         self.plan: Plan = settings.plan()
         self._settings = settings
         self._store = store
         self._of_each_step = list(of_each_step)
+        self._of_records = [*self._of_each_step, *of_records]
         # Every step contributes to a mean.
         self._of_others = [*self._of_each_step]
         if settings.mean:
@@ -69,13 +75,15 @@ class Probes:
         # Optimizers too: compiling again replaces them.
         seen = [*fit.model.trainable_variables, *fit.optimizers]
         if self._recorded is None or list(map(id, seen)) != list(map(id, self._seen)):
-            recorded = [*self.plan.quantities, *self._of_each_step]
+            recorded = [*self.plan.quantities, *self._of_records]
             find = self._find if self.plan.late else None
             self._recorded = Probe(recorded, self._select, find)
             self._other = None
             if self._of_others:
                 self._other = Probe(self._of_others, self._select)
         self._seen = seen
+        for quantity in self._of_records:
+            quantity.check_model(fit.model)
         if fit.model.built:
             for probe in self.all:
                 probe.variables(fit.model)

@@ -63,7 +63,9 @@ class Session:
             background=settings.store is not None,
             per_epoch=settings.cadence.per_epoch,
         )
-        self.probes: Probes = Probes(settings, self.store, self.audience.takes)
+        self.probes: Probes = Probes(
+            settings, self.store, self.audience.takes, self.audience.takes_of_records
+        )
         self.probes.on_late = self._declare_late
         self.begun: BegunFit | None = None
         self.stopped: bool = True
@@ -229,6 +231,7 @@ class Session:
     def _end_epoch(self, logs: Any) -> None:
         self._steps.end_epoch(logs, self.model)
         self.audience.look(self.recording)
+        self.intake.keep_batches()
         self.audience.speak(self.model)
 
     # The fit ends: as it should, by a fault, or interrupted.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hrcallbacks.checks import choice, positive_integer
+from hrcallbacks.quantities.batch import Batch
 from hrcallbacks.quantities.gradients import Gradients
 from hrcallbacks.quantities.optimizer_state import OptimizerState
 from hrcallbacks.quantities.output_gradients import OutputGradients
@@ -38,6 +39,7 @@ class Settings:
     outputs: Reductions
     output_gradients: Reductions
     optimizer: Reductions
+    batch: Reductions
     record_freq: RecordFreq
     epoch_gradient: Literal["last", "mean"]
     weights_at: Literal["after", "before"]
@@ -137,11 +139,12 @@ class Settings:
             [quantity for quantity in self._late() if quantity.wanted],
         )
 
-    def _late(self) -> list[Outputs | OutputGradients | OptimizerState]:
+    def _late(self) -> list[Outputs | OutputGradients | OptimizerState | Batch]:
         return [
             Outputs(self.outputs),
             OutputGradients(self.output_gradients),
             OptimizerState(self.optimizer),
+            Batch(self.batch),
         ]
 
     def describe(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import keras
 
 from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
+from hrcallbacks.quantities.whole_batch import WholeBatch
 from hrcallbacks.session import notices
 from hrcallbacks.session.audience import Audience
 from hrcallbacks.session.clock import Clock
@@ -42,10 +43,12 @@ class Steps:
         self._audience = audience
         self._mean: EpochMean | None = None
         self._has_warned = False
+        self._has_looked = False  # Whether layers are called at all.
 
     def begin_fit(self) -> None:
         """A fit begins."""
         self._has_warned = False
+        self._has_looked = False
 
     def begin_epoch(self) -> None:
         """A recorded epoch begins."""
@@ -77,6 +80,7 @@ class Steps:
             self._mean.add_latest(probe.packer, packed)
         clock.hit = True
         size = self._probes.record_bytes
+        size += probe.packer.most_bytes_of(packed, WholeBatch.name)
         step = clock.step(batch)
         self._intake.add(TakenStep(probe, step, logs, packed, size, self._mean))
 
@@ -103,3 +107,6 @@ class Steps:
         if self._clock.captured and not seen:
             self._has_warned = True
             notices.no_optimizer(self._clock.epoch, model)
+        if self._probes.plan.has_found and not self._has_looked:
+            self._has_looked = True
+            notices.never_called(self._probes.plan.unseen)

@@ -1,12 +1,14 @@
 """Alerts raised while a run is training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.diagnose import RULES, Rule, Watch
 from hrcallbacks.sinks.nonfinite import Nonfinite
+from hrcallbacks.sinks.recent_batches import RecentBatches
 from hrcallbacks.sinks.sink import Sink
 from hrcallbacks.types import Record, RunInfo
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
 
 _NAN = "nan"
+_RECENT_BYTES = 64 * 1024**2
 
 
 class Alert(Sink):
@@ -31,6 +34,12 @@ class Alert(Sink):
             checks the recording so far at each epoch's end. Or a list of these.
         stop: Whether to stop training too, at the end of the step or the epoch. Not
             allowed with `attached`.
+        keep_batch: Whether the recording keeps the data of the steps that it warns of,
+            as `Recording.batches[step]`: what that step was given, so that one sees
+            which samples made the NaN. The data of each recorded step then come to the
+            host. A finding at an epoch's end may name an earlier step, whose data are
+            still there if the later ones take less than 64 MiB. In memory they count
+            towards `max_bytes`.
 
     Raises:
         TypeError: If `rules` has the wrong type.
@@ -44,19 +53,25 @@ class Alert(Sink):
     waits = True
 
     def __init__(
-        self, rules: str | Rule | Iterable[str | Rule] = _NAN, *, stop: bool = False
+        self,
+        rules: str | Rule | Iterable[str | Rule] = _NAN,
+        *,
+        stop: bool = False,
+        keep_batch: bool = False,
     ) -> None:
         listed = _checked(rules)
         self._count = len(listed)
         self._others = [rule for rule in listed if rule not in (_NAN, RULES[_NAN])]
         self._asks_nan = len(self._others) < len(listed)
         self._stop = bool(stop)
+        self.needs_batch: bool = bool(keep_batch)
         self._nonfinite: Nonfinite | None = None
         self._begin_recording()
 
     def _begin_recording(self) -> None:
         self._watch = Watch(self._others) if self._others else None
         self._told: set[tuple[str, str, str]] = set()
+        self._recent = RecentBatches(_RECENT_BYTES)
 
     def __repr__(self) -> str:
         """What it looks for."""
@@ -79,8 +94,10 @@ class Alert(Sink):
 
     def add(self, record: Record) -> None:
         """Looks for NaN and infinity."""
+        if self._watch is not None and record.batch:
+            self._recent.add(record.step.step, record.batch)
         if self._nonfinite and (text := self._nonfinite.look(record)):
-            self._alert(text)
+            self._alert(text, record.step.step, record.batch)
 
     def look(self, recording: "Recording") -> None:
         """Applies the rules to the recording so far."""
@@ -93,9 +110,16 @@ class Alert(Sink):
                 continue
             self._told.add(key)
             rest = [r["rule"] for r in rows if r["cause"] == row["rule"]]
-            self._alert(_finding(row, [*dict.fromkeys(rest)]))
+            step = None if pd.isna(row["step"]) else int(row["step"])
+            batch = self._recent.of(step)
+            self._alert(_finding(row, [*dict.fromkeys(rest)]), step, batch)
 
-    def _alert(self, text: str) -> None:
+    def _alert(
+        self, text: str, step: int | None, batch: Mapping[str, np.ndarray]
+    ) -> None:
+        if batch and step is not None:
+            self.keep(step, batch)
+            text += f" Its batch is kept: recording.batches[{step}]."
         end = "stops: stop=True." if self._stop else "goes on."
         self.say(f"{text} Training {end}", stop=self._stop)
 

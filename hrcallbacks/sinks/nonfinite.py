@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hrcallbacks.reductions.reduction import RAW
-from hrcallbacks.types import Record, RunInfo, Step
+from hrcallbacks.types import ROWS_OF, Key, Record, RunInfo, Step
 
 _MOST_NAMED = 5
 # A nonfinite value of these means a nonfinite element. That does not hold for
@@ -47,9 +47,18 @@ class Nonfinite:
             kind = self._kinds.get((key.quantity, key.reduction))
             if kind is None or key.quantity == self._ignored:
                 continue
-            if what := _what(kind, key.reduction, np.asarray(value)):
+            value = np.asarray(value)
+            if kind == RAW:
+                value = value[: _rows(record, key)]
+            if what := _what(kind, key.reduction, value):
                 text = f"{key.quantity} of {key.path!r} ({what})"
                 yield (key.quantity, key.path), text
+
+
+def _rows(record: Record, key: Key) -> int | None:
+    """How many rows a batch had: those that it lacks are NaN. None for no batch."""
+    rows = record.values.get(Key(ROWS_OF.get(key.quantity, ""), "", key.path))
+    return None if rows is None else int(rows)
 
 
 def _what(kind: str, name: str, value: np.ndarray) -> str | None:

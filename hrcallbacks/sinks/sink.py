@@ -48,6 +48,8 @@ class Sink:
 
     # Whether an epoch's end waits until its records are handed over.
     waits: bool = False
+    # Whether records have the data of their step, as `Record.batch`.
+    needs_batch: bool = False
 
     def begin(self, run: RunInfo) -> None:
         """A fit begins.
@@ -88,6 +90,26 @@ class Sink:
             stop: Whether training stops, at the end of the step or the epoch.
         """
         self._messages.append(Message(text, stop))
+
+    def keep(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """Keeps the data of a step in the recording, as `Recording.batches[step]`.
+
+        Args:
+            step: The step.
+            batch: Its data: `Record.batch`, which is there if `needs_batch` is True.
+        """
+        # Those of a record may be views of memory that is used again.
+        arrays = {name: np.array(array) for name, array in batch.items()}
+        self._kept.append((step, arrays))
+
+    def kept(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """What was to be kept since the last call."""
+        while self._kept:
+            yield self._kept.popleft()
+
+    @property
+    def _kept(self) -> "collections.deque[tuple[int, dict[str, np.ndarray]]]":
+        return vars(self).setdefault("_kept_so_far", collections.deque())
 
     def messages(self) -> Iterator[Message]:
         """The messages since the last call."""

@@ -51,8 +51,8 @@ _DTYPE = _Leaf("a type of numbers, such as 'float32'", _is_dtype)
 _OBJECT = _Leaf("an object", lambda v: isinstance(v, dict))
 _PLACE = _Leaf("a place in it", lambda v: isinstance(v, str) and is_place(v))
 _OBJECT_OR_NONE = _Leaf("an object or null", lambda v: v is None or _OBJECT.holds(v))
-# An array that a replay starts from: its place, the variable's path, dtype and shape.
-_START = (_PLACE, _TEXT, _DTYPE, [_COUNT])
+# An array that is no column: its place, the variable's path, dtype and shape.
+_ARRAY = (_PLACE, _TEXT, _DTYPE, [_COUNT])
 
 # A list has items of one form, a tuple is a list of that length, `?` marks optional
 # fields.
@@ -82,18 +82,19 @@ _FORM = {
             "ended": _BOOL,
             "fault": _TEXT_OR_NONE,
             "has_weights": _BOOL,
-            "weights?": [_START],
+            "weights?": [_ARRAY],
             "variables?": _Named((_TEXT, _OBJECT_OR_NONE)),
             "sparse?": [_TEXT],
             "optimizers": _Named(
                 {
                     "class_name": _TEXT_OR_NONE,
                     "has_state": _BOOL,
-                    "state?": [_START],
+                    "state?": [_ARRAY],
                 }
             ),
         }
     ],
+    "batches?": [(_COUNT, [_ARRAY])],
 }
 _INDEX_COLUMN = {"name": _TEXT, "place": _COUNT}
 
@@ -110,7 +111,9 @@ def check_attributes(attributes: dict[str, Any], path: str) -> None:
     """
     try:
         for name, form in _FORM.items():
-            _check(attributes.get(name), form, name)
+            if name.endswith("?") and name[:-1] not in attributes:
+                continue
+            _check(attributes.get(name.rstrip("?")), form, name.rstrip("?"))
         for number, column in enumerate(attributes["columns"]):
             _check_column(column, f"columns[{number}]")
     except _Unexpected as error:

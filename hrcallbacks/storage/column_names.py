@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from hrcallbacks.storage.names import distinct, on_disk
 from hrcallbacks.types import (
+    BATCH_ROWS,
     HAS_GRADIENT,
     HAS_OUTPUT,
     HAS_OUTPUT_GRADIENT,
@@ -20,16 +21,21 @@ INDEX_NAMES = ("step", "epoch", "batch", "call", "loss")
 GROUPS = (
     "index",
     "fits",
+    "batches",
     "gradients",
     "weights",
     "outputs",
     "output_gradients",
     "optimizer",
+    "batch_data",
+    BATCH_ROWS,
     HAS_GRADIENT,
     HAS_OUTPUT,
     HAS_OUTPUT_GRADIENT,
     OUTPUT_ROWS,
 )
+# The index has a column of that name.
+_QUANTITY_GROUPS = {"batch": "batch_data"}
 # Coordinates beside a statistic.
 PATH, BIN, LOW, HIGH = "path", "bin", "low", "high"
 _COORDINATES = (PATH, BIN, LOW, HIGH)
@@ -75,7 +81,8 @@ class ColumnNames:
         quantity, last = key.quantity, on_disk(key.reduction or key.quantity)
         group = last
         if key.reduction:
-            group = f"{self._group((quantity,), '', quantity)}/{last}"
+            at = _QUANTITY_GROUPS.get(quantity, quantity)
+            group = f"{self._group((at,), '', at)}/{last}"
         group = distinct(group, self._arrays | self._folded)
         self._take_statistic(group)
         return self._take(f"{group}/{last}")
@@ -103,4 +110,5 @@ class ColumnNames:
 
 def _parts(key: Key) -> list[str]:
     path = key.path.split("/") if key.path else []
-    return [key.quantity, key.reduction, *path]
+    at = _QUANTITY_GROUPS.get(key.quantity, key.quantity)
+    return [at, key.reduction, *path]

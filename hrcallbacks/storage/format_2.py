@@ -56,13 +56,14 @@ class Format2(Layout):
 
     def weights(self, number: int, json: Mapping[str, Any]) -> Sequence[Start]:
         """What the attributes say that there is."""
-        return self._starts(json["weights"])
+        return self.said_arrays(json["weights"])
 
     def state(self, number: int, name: str, json: Mapping[str, Any]) -> Sequence[Start]:
         """What the attributes say that there is."""
-        return self._starts(json["optimizers"][name]["state"])
+        return self.said_arrays(json["optimizers"][name]["state"])
 
-    def _starts(self, said: Sequence[Sequence[Any]]) -> Sequence[Start]:
+    def said_arrays(self, said: Sequence[Sequence[Any]]) -> Sequence[Start]:
+        """See `Layout.said_arrays`."""
         made: list[Start] = []
         for path, name, dtype, shape in said:
             array = self.open(path)

@@ -16,7 +16,7 @@ from hrcallbacks.storage.zarr_format import INDEX
 
 @dataclass(frozen=True)
 class Start:
-    """An array that a replay starts from.
+    """An array that does not change: a replay starts from it, or a step was given it.
 
     Attributes:
         array: The array; none of its chunks has been read.
@@ -98,3 +98,7 @@ class Layout(ABC):
     @abstractmethod
     def state(self, number: int, name: str, json: Mapping[str, Any]) -> Sequence[Start]:
         """What an optimizer started from, by its fit, name and JSON."""
+
+    def said_arrays(self, said: Sequence[Sequence[Any]]) -> Sequence[Start]:
+        """The arrays of which the attributes say where and what they are."""
+        return []

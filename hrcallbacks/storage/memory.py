@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.buffer import Buffer
@@ -24,6 +25,7 @@ class MemoryStore(Store):
         self._index: list[dict[str, Any]] = []
         self._buffers: dict[str, Buffer] = {}
         self._expected = 0
+        self._batches: dict[int, Mapping[str, np.ndarray]] = {}
 
     def __len__(self) -> int:
         """Number of records."""
@@ -40,8 +42,26 @@ class MemoryStore(Store):
 
     def fits_in(self, records: int, record_bytes: int) -> bool:
         """See `Store.fits_in`."""
-        size = (len(self) + records) * record_bytes
+        size = (len(self) + records) * record_bytes + self._batch_bytes
         return self._max_bytes is None or size <= self._max_bytes
+
+    @property
+    def _batch_bytes(self) -> int:
+        arrays = (a for batch in self._batches.values() for a in batch.values())
+        return sum(array.nbytes for array in arrays)
+
+    def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Store.keep_batch`; it counts towards `max_bytes`.
+
+        Raises:
+            MemoryError: If it does not fit.
+        """
+        self._batches[step] = batch
+        if not self.fits_in(0, self.columns.record_bytes):
+            del self._batches[step]
+            raise MemoryError(
+                f"the batch of step {step} would exceed max_bytes={self._max_bytes:,}"
+            )
 
     def expect(self, records: int | None) -> None:
         """See `Store.expect`."""
@@ -85,4 +105,6 @@ class MemoryStore(Store):
             list(self.fits),
             pd.DataFrame(rows) if rows else empty_index(),
             lambda column: self._buffers[column.name].rows(len(rows)),
+            list(self._batches),
+            self._batches.__getitem__,
         )

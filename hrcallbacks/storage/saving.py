@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.place import checked_path, exists
@@ -29,7 +30,7 @@ def save(
     """
     _check_free(path)
     fits, attributes = recording.fits, recording.attributes
-    _write(path, recording.index, arrays, attributes, fits, ())
+    _write(path, recording.index, arrays, attributes, fits, (), recording.batches)
 
 
 def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
@@ -60,7 +61,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> i
     }
     epochs = [Epoch(*epoch) for epoch in stored.epochs()]
     index, attributes = stored.index(), stored.attributes
-    _write(target, index, arrays, attributes, stored.fits, epochs)
+    _write(target, index, arrays, attributes, stored.fits, epochs, stored.batches)
     return stored.count
 
 
@@ -79,6 +80,7 @@ def _write(
     attributes: Mapping[str, Any],
     fits: Sequence[Fit],
     epochs: Sequence[Epoch],
+    batches: Mapping[int, Mapping[str, np.ndarray]],
 ) -> None:
     store = ZarrStore(path)
     store.open()
@@ -92,6 +94,8 @@ def _write(
         store.epochs += epochs
         for record in records_of(index, arrays):
             store.append(record)
+        for step, batch in batches.items():
+            store.keep_batch(step, batch)
         store.flush()
     except BaseException:
         store.remove()  # Half a recording would pass for a whole one.

@@ -1,4 +1,4 @@
-"""What a replay starts from, read when a replay asks for it.
+"""Arrays that do not change, read when somebody asks for them.
 
 So damage to it leaves the rest of a recording readable.
 """
@@ -15,8 +15,8 @@ from hrcallbacks.storage.layout import Start
 _Find = Callable[[], Sequence[Start]]
 
 
-class StoredWeights(Mapping[str, np.ndarray]):
-    """Weights by path, each read when it is asked for.
+class StoredArrays(Mapping[str, np.ndarray]):
+    """Arrays by name, each read when it is asked for.
 
     Args:
         find: Finds their arrays.
@@ -30,15 +30,15 @@ class StoredWeights(Mapping[str, np.ndarray]):
         return {start.name: start for start in self._find()}
 
     def __getitem__(self, path: str) -> np.ndarray:
-        """The weights of a variable."""
+        """An array."""
         return self._starts[path].read()
 
     def __iter__(self) -> Iterator[str]:
-        """The paths."""
+        """The names."""
         return iter(self._starts)
 
     def __len__(self) -> int:
-        """Number of variables."""
+        """Number of arrays."""
         return len(self._starts)
 
 

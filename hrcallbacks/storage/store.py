@@ -2,10 +2,11 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.columns import Column, Columns
@@ -29,6 +30,8 @@ class Snapshot:
         fits: The fits.
         index: The records' index.
         rows: Called with a column, returns its rows.
+        batch_steps: The steps whose data are kept.
+        batch: Called with one of them, returns its data by name.
     """
 
     columns: list[Column]
@@ -36,6 +39,8 @@ class Snapshot:
     fits: list[Fit]
     index: pd.DataFrame
     rows: Callable[[Column], Any]
+    batch_steps: Sequence[int] = ()
+    batch: Callable[[int], Mapping[str, np.ndarray]] = {}.__getitem__
 
 
 class Store(ABC):
@@ -167,6 +172,18 @@ class Store(ABC):
 
     def end_epoch(self, epoch: int, step: int) -> None:
         """An epoch has ended; `step` was its last in the run."""
+
+    def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """Keeps the data of a step. By default they are not kept.
+
+        Args:
+            step: The step.
+            batch: Arrays by name; they do not change.
+
+        Raises:
+            MemoryError: If they do not fit.
+            OSError: If they cannot be written.
+        """
 
     def flush_if_due(self) -> None:
         """Flushes, if the last time was long ago."""

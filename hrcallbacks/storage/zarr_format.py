@@ -3,8 +3,9 @@
 A Zarr 3 group that xarray opens too. At its top the columns of `Recording.index`, one
 array each along the dimension `step`; in groups the columns of `storage.columns`, with
 a row per record: `gradients/raw/hidden/kernel`, or `gradients/norm/norm` with a
-coordinate `path`. `fits/<n>/...` has what a replay starts from, and `fits/epochs` a row
-`(fit, epoch, last step)` for each epoch that ended.
+coordinate `path`. `fits/<n>/...` has what a replay starts from, `fits/epochs` a row
+`(fit, epoch, last step)` for each epoch that ended, and `batches/<step>/...` the data
+of single steps.
 
 The store's attributes are JSON: what the columns hold, and `Recording.attributes`.
 While a run writes, arrays may be longer than the recording: the attribute `records` of
@@ -40,6 +41,7 @@ def attributes_json(
     attributes: Mapping[str, Any],
     fits: Iterable[Fit],
     saved: Mapping[str, Any],
+    batches: Mapping[int, Any],
 ) -> dict[str, Any]:
     """The attributes of a store's group.
 
@@ -49,6 +51,7 @@ def attributes_json(
         attributes: `Recording.attributes`.
         fits: The recording's fits.
         saved: By folder of the fits' arrays that are on disk, the JSON of these.
+        batches: By step, the JSON of its data that are on disk.
     """
     return {
         "format": FORMAT,
@@ -59,6 +62,7 @@ def attributes_json(
         "columns": [_column_json(column) for column in columns],
         "attributes": dict(attributes),
         "fits": [_fit_json(number, fit, saved) for number, fit in enumerate(fits)],
+        "batches": [list(item) for item in batches.items()],
     }
 
 
@@ -95,6 +99,11 @@ def state_folder(number: int, optimizer: str) -> str:
     return f"fits/{number}/optimizers/{on_disk(optimizer)}"
 
 
+def batch_folder(step: int) -> str:
+    """The folder of the data of a step."""
+    return f"batches/{step}"
+
+
 def fit_arrays(
     number: int, fit: Fit
 ) -> Iterator[tuple[str, Mapping[str, np.ndarray] | Sequence[np.ndarray]]]:
@@ -110,8 +119,8 @@ def fit_arrays(
             yield state_folder(number, name), optimizer.state
 
 
-def start_json(path: str, name: str, array: np.ndarray) -> list[Any]:
-    """What the attributes say of an array that a replay starts from."""
+def array_json(path: str, name: str, array: np.ndarray) -> list[Any]:
+    """What the attributes say of an array that is no column."""
     return [path, name, array.dtype.name, list(array.shape)]
 
 

@@ -23,9 +23,10 @@ from hrcallbacks.storage.place import (
 from hrcallbacks.storage.zarr_arrays import write_array
 from hrcallbacks.storage.zarr_format import (
     VERSION,
+    array_json,
     attributes_json,
+    batch_folder,
     fit_arrays,
-    start_json,
     state_folder,
     weights_folder,
 )
@@ -61,6 +62,7 @@ class RecordingGroup:
         self._saved_attributes: str | None = None
         # Of each fit's arrays, which are written once, what the attributes say.
         self._saved_folders: dict[str, list[Any]] = {}
+        self._saved_batches: dict[int, list[Any]] = {}  # Likewise, by step.
 
     @property
     def _is_numbered(self) -> bool:
@@ -124,6 +126,7 @@ class RecordingGroup:
                 if optimizer["has_state"]:
                     folder = state_folder(number, name)
                     self._saved_folders[folder] = optimizer["state"]
+        self._saved_batches = dict(stored.json["batches"])
         self.zarr = open_group(self.path, mode="r+")
         self._id = stored.id or self._id
         return stored
@@ -181,13 +184,28 @@ class RecordingGroup:
                 if folder not in self._saved_folders:
                     self._saved_folders[folder] = self._save_arrays(folder, arrays)
         described = attributes_json(
-            self._id, columns, attributes, fits, self._saved_folders
+            self._id,
+            columns,
+            attributes,
+            fits,
+            self._saved_folders,
+            self._saved_batches,
         )
         text = json.dumps(described, default=str)
         if text != self._saved_attributes:
             # In one write: a reader finds either the old ones or the new ones.
             self.zarr.update_attributes(signed(json.loads(text)))
             self._saved_attributes = text
+
+    def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """Writes the data of a step; they count with the next `save`."""
+        self._saved_batches[step] = self._save_arrays(batch_folder(step), batch)
+
+    def drop_batches(self, after: int) -> None:
+        """Removes the data of later steps, which will be trained again."""
+        for step in [step for step in self._saved_batches if step > after]:
+            del self._saved_batches[step]
+            del self.zarr[batch_folder(step)]
 
     def _save_arrays(
         self, folder: str, arrays: Mapping[str, np.ndarray] | Sequence[np.ndarray]
@@ -199,7 +217,7 @@ class RecordingGroup:
             path, value = f"{folder}/{place}", np.asarray(value)
             axes = [f"{place}:axis_{n}" for n in range(value.ndim)]
             write_array(self.zarr, path, value, axes, {"path": name})
-            said.append(start_json(path, name, value))
+            said.append(array_json(path, name, value))
         return said
 
     def forget_fit(self, number: int) -> None:

@@ -22,7 +22,7 @@ from hrcallbacks.storage.format_1 import Format1
 from hrcallbacks.storage.format_2 import Format2
 from hrcallbacks.storage.layout import Layout
 from hrcallbacks.storage.place import checked_path
-from hrcallbacks.storage.starts import StoredState, StoredWeights
+from hrcallbacks.storage.starts import StoredArrays, StoredState
 from hrcallbacks.storage.store import Snapshot, empty_index
 from hrcallbacks.storage.stored_array import StoredArray
 from hrcallbacks.storage.zarr_format import FORMAT, VERSION, column_of, fit_of
@@ -45,6 +45,7 @@ class Stored:
         columns: Its columns.
         attributes: `Recording.attributes`.
         fits: The fits; what a replay starts from is read on demand.
+        batches: By step, its data, where they were kept; read on demand.
         count: Number of records.
 
     Raises:
@@ -79,6 +80,10 @@ class Stored:
         self.fits: list[Fit] = [
             self._fit(number, fit) for number, fit in enumerate(attributes["fits"])
         ]
+        self.batches: dict[int, Mapping[str, np.ndarray]] = {
+            step: StoredArrays(partial(self.layout.said_arrays, said))
+            for step, said in attributes.get("batches", ())
+        }
         self.count: int = self.layout.records
 
     def epochs(self) -> list[list[int]]:
@@ -95,7 +100,7 @@ class Stored:
     def _fit(self, number: int, json: Mapping[str, Any]) -> Fit:
         layout, weights = self.layout, None
         if json["has_weights"]:
-            weights = StoredWeights(partial(layout.weights, number, json))
+            weights = StoredArrays(partial(layout.weights, number, json))
         states = {
             name: StoredState(partial(layout.state, number, name, json))
             for name, optimizer in json["optimizers"].items()
@@ -116,7 +121,13 @@ class Stored:
     def snapshot(self) -> Snapshot:
         """The records, read on demand."""
         return Snapshot(
-            self.columns, self.attributes, self.fits, self.index(), self.rows
+            self.columns,
+            self.attributes,
+            self.fits,
+            self.index(),
+            self.rows,
+            list(self.batches),
+            self.batches.__getitem__,
         )
 
     def array(self, column: Column) -> ChunkedArray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.columns import Column, Columns
@@ -191,6 +192,7 @@ class ZarrStore(Store):
         )
         self.epochs = found.epochs
         self._cut(stored, index, found.kept)
+        self._group.drop_batches(after=found.steps)
         if found.gap is not None:
             self.update_fit(fault=found.gap)
             self._save_attributes()
@@ -233,6 +235,13 @@ class ZarrStore(Store):
         # A resumed run continues from the end of an epoch.
         if self._resume or time.monotonic() - self._flushed > _SHORTEST_SECONDS:
             self.flush()
+
+    def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
+        """See `Store.keep_batch`; it is on disk at once."""
+        if self._index is not None and self._writes:
+            self._group.check_ours()
+            self._group.keep_batch(step, batch)
+            self._save_attributes()
 
     def flush_if_due(self) -> None:
         """See `Store.flush_if_due`."""

@@ -246,7 +246,7 @@ def test_an_empty_recording_is_refused():
 @pytest.mark.parametrize(
     ("rules", "error", "text"),
     [
-        ("dead", ValueError, r"no rule 'dead'. There are: \['output_activation'"),
+        ("dead", ValueError, r"no rule 'dead'. There are: \['nan_origin'"),
         (["nan", "x"], ValueError, "no rule 'x'"),
         ([], ValueError, "has no rule. There are"),
         (DeadUnits, TypeError, r"class DeadUnits.*DeadUnits\(\)"),
