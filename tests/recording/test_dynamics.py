@@ -188,6 +188,15 @@ def test_with_gaps_it_is_known_only_of_the_weights_before():
     assert after.statistic("gradients", "curvature").isna().all(axis=None)
 
 
+def test_what_a_later_fit_starts_from_is_not_taken_for_known():
+    projection = hr.Projection(50)  # Whole, but no replay is possible.
+    recording, _ = quadratic(
+        "after", record_freq=1, fits=2, gradients=projection, weights=projection
+    )
+    found = recording.statistic("gradients", "curvature")["curvature"]
+    assert np.flatnonzero(np.isnan(found)).tolist() == [0, 1, 5, 6]
+
+
 @pytest.mark.parametrize("raw", ["gradients", "weights", "neither"])
 def test_of_projections_the_curvature_is_that_of_whole_tensors(raw):
     """Of so many numbers that nothing is lost, whichever is projected on the host."""

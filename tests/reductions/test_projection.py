@@ -25,6 +25,7 @@ def test_each_element_goes_into_one_bucket_with_a_sign():
     matrix = np.stack([hr.Projection(8, seed=3).on_host(row) for row in np.eye(100)])
     assert matrix.shape == (100, 8)
     assert (np.abs(matrix).sum(axis=1) == 1).all()
+    assert set(matrix.ravel()) == {-1, 0, 1}
     assert set(np.abs(matrix).sum(axis=0)) <= {9, 10, 11, 12, 13}
     # It is linear, and the same whatever shape the elements have.
     x = np.random.default_rng(1).normal(size=(20, 5))
