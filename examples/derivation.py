@@ -374,8 +374,8 @@ d_b1 = d_z
 compare(d_b1, "gradients", "hidden/bias")
 
 # %% [markdown]
-# The step itself is 1 where a unit is on, and 0 where it is off. The recorder sees it as
-# the share of each unit's gradient that the rectifier passed back:
+# The step itself is 1 where a unit is on, and 0 where it is off. The recorder sees it
+# as the share of each unit's gradient that the rectifier passed back:
 #
 # $$H(z_i) = \begin{cases} 1, & z_i \ge 0 \\ 0, & z_i < 0 \end{cases} \tag{12}$$
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.progress import progress
@@ -79,12 +80,33 @@ def _columns(
         if path in recorded:
             columns[path] = np.asarray(recorded[path])
         elif named is not None and not named.of_update and path in raw:
-            made = _made(raw[path], named)
+            made = _made(raw[path], named, rows_of(recording, quantity, path))
             if quantity == "gradients":
                 made = np.where(recording.has_gradient[path], made, np.nan)
             columns[path] = made.astype(np.float64)
     return columns
 
 
-def _made(rows: Any, reduction: Reduction) -> np.ndarray:
-    return np.array([reduction.on_host(rows[n]) for n in range(len(rows))])
+def _made(arrays: Any, reduction: Reduction, rows: np.ndarray | None) -> np.ndarray:
+    def whole(n: int) -> np.ndarray:
+        return arrays[n] if rows is None else arrays[n][: rows[n]]
+
+    return np.array([reduction.on_host(whole(n)) for n in range(len(arrays))])
+
+
+def rows_of(
+    recording: "Records", quantity: str, path: str
+) -> npt.NDArray[np.integer] | None:
+    """How many rows of a whole output are the batch's; the others are NaN.
+
+    Returns:
+        A number a record; None for what has no rows.
+    """
+    if quantity not in ("outputs", "output_gradients"):
+        return None
+    rows = recording.output_rows.get(path)
+    if rows is None:
+        return None
+    # Where the layer gave no output, all of its rows are NaN.
+    known = rows.fillna(np.iinfo(np.int32).max)
+    return np.asarray(known, np.int64)
