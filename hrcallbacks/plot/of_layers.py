@@ -45,17 +45,23 @@ def names_of(
         ValueError: If nothing matches.
     """
     kinds = recording.reductions_of(quantity)
-    known = dict.fromkeys(n for kind in kinds for n in recording.arrays(quantity, kind))
+    there = {name for kind in kinds for name in recording.arrays(quantity, kind)}
+    # The flags are of all, in the order in which layers are called.
+    flags = {
+        "outputs": recording.has_output,
+        "output_gradients": recording.has_output_gradient,
+    }
+    known = [name for name in flags[quantity] if name in there]
     if layers is None:
         outputs = [name for name in known if not name.endswith(_PREACTIVATION)]
-        return outputs or list(known)
+        return outputs or known
     globs = [layers] if isinstance(layers, str) else list(layers)
     if not all(isinstance(glob, str) for glob in globs):
         raise TypeError(f"Expected layers: a glob or a list of globs. Got: {layers!r}.")
     chosen = [name for name in known if any(matches(name, glob) for glob in globs)]
     if not chosen:
         raise ValueError(
-            f"No recorded layer matches layers={layers!r}. There are: {list(known)}."
+            f"No recorded layer matches layers={layers!r}. There are: {known}."
         )
     return chosen
 
