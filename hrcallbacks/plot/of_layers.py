@@ -129,7 +129,7 @@ class Rows:
         """Those of a record; none if the layer gave none."""
         row = np.asarray(self._array[record], np.float64)
         if self._rows is None:
-            return row[:0] if np.isnan(row).all() else row
+            return row
         count = self._rows[record]
         return row[: 0 if np.isnan(count) else int(count)]
 

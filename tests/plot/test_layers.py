@@ -88,7 +88,8 @@ def test_units_are_saturated_near_the_limits_of_their_activation(
 
 def test_a_layer_without_output_in_a_step_is_grey():
     padded = np.concatenate([HIDDEN[:1], np.full((1, 8, 3), np.nan)])
-    for options in ({"rows": {"a": [8, np.nan]}}, {"activations": {"a": "tanh"}}):
+    for activation in ("relu", "tanh"):
+        options = {"rows": {"a": [8, np.nan]}, "activations": {"a": activation}}
         (ax,) = hr.plot.units(layered({"a": padded}, **options))
         assert ax.images[0].get_array().mask.tolist() == [[False, True]] * 3
 
@@ -197,5 +198,7 @@ def test_numbers_of_units_lie_apart_from_others():
     means = {
         f"net/{n}:mean_per_unit": rng.normal(size=(2, s)) for n, s in sizes.items()
     }
-    ax = hr.plot.network(layered(means, means, weights=arrays), values=True)
+    recording = layered(means, means, weights=arrays, gradients=arrays)
+    ax = hr.plot.network(recording, values=True)
+    assert len(ax.texts) > 40
     assert overlapping(ax, ax.texts) == []

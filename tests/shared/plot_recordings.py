@@ -97,13 +97,13 @@ def published(rate):
     return recording_of(kernels("g"), kernels("w"), loss=table["loss"], by_epoch=True)
 
 
-def layered(outputs, gradients=None, *, rows=None, activations=(), **options):
+def layered(outputs, deltas=None, *, rows=None, activations=(), **options):
     """A recording of layers' outputs, raw or reduced, and of the gradients of them.
 
     Args:
         outputs: Dict from a name, or one with `:` and a reduction of `told`, to an
             array `(records, ...)`.
-        gradients: Likewise, of the gradients with respect to them.
+        deltas: Likewise, of the gradients with respect to them.
         rows: Dict from name to the rows of each record's batch.
         activations: Dict from a layer's path to its activation.
         **options: As for `recording_of`.
@@ -116,7 +116,7 @@ def layered(outputs, gradients=None, *, rows=None, activations=(), **options):
         "zero_fraction_per_unit": {"kind": "PerUnit", "of": "zero_fraction"},
     }
     reduced, reductions = {}, {"gradients": {"raw": {}}, "weights": {"raw": {}}}
-    given = {"outputs": outputs, "output_gradients": gradients or {}}
+    given = {"outputs": outputs, "output_gradients": deltas or {}}
     for quantity, arrays in given.items():
         for name, array in arrays.items():
             path, _, kind = name.partition(":")
