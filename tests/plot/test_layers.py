@@ -194,9 +194,10 @@ def test_numbers_of_units_lie_apart_from_others():
     shapes = {"net/hidden/kernel": (1, 6), "net/output/kernel": (6, 1)}
     shapes |= {"net/hidden/bias": (6,), "net/output/bias": (1,)}
     arrays = {path: rng.normal(size=(2, *shape)) for path, shape in shapes.items()}
-    sizes = {"hidden": 6, "output": 1}
+    # As long as numbers of two digits are.
     means = {
-        f"net/{n}:mean_per_unit": rng.normal(size=(2, s)) for n, s in sizes.items()
+        "net/hidden:mean_per_unit": -0.0012 * rng.uniform(1, 2, size=(2, 6)),
+        "net/output:mean_per_unit": -0.0012 * rng.uniform(1, 2, size=(2, 1)),
     }
     recording = layered(means, means, weights=arrays, gradients=arrays)
     ax = hr.plot.network(recording, values=True)
