@@ -15,9 +15,9 @@
 # How does a network know in which direction to change each of its weights? This page
 # answers that for a network small enough to follow with a pencil: one input, six ReLU
 # units, one output. There are twelve equations. Each is followed by the NumPy that
-# computes it for one star, and by the result. Then Keras trains on the same star, and
-# the gradients that the recorder saw are compared with the equations. At the end, Adam
-# turns two of the published gradients into a weight, one operation at a time.
+# computes it for one star, and by what the recorder saw in a training step of Keras on
+# that star. Then the same is done for all stars. At the end, Adam turns two of the
+# published gradients into a weight, one operation at a time.
 #
 # The equations, the network and the two tables are those of a course notebook,
 # *Assignment 4*, dated 18 October 2025, which this site calls "published".
@@ -124,6 +124,48 @@ print(f"{model.count_params()} numbers to train, b2 = {b2[0]:.0f}; by hidden uni
 pd.DataFrame({"w1": w1, "b1": b1, "w2": w2}, index=pd.RangeIndex(1, 7, name="unit"))
 
 # %% [markdown]
+# ## One step of training, recorded
+#
+# Keras trains a copy of this network on that star for one step. The recorder keeps what
+# the layers compute on the way, and the gradient of the loss with respect to each of
+# these numbers. The loss is that of equation [(4)](#eq-4) below.
+
+
+# %%
+def half_square(y_true, y_pred):
+    """The loss of equation (4)."""
+    return keras.ops.mean(0.5 * keras.ops.square(y_true - y_pred), axis=-1)
+
+
+def recorded_step(x, y, *, loss="mse", learning_rate=0.1, weights_at="after"):
+    """One step of `fit` from the initial weights, recorded."""
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    clone.compile(keras.optimizers.Adam(learning_rate), loss=loss)
+    recorder = hr.GradientRecorder(
+        record_freq=1, weights_at=weights_at, outputs="raw", output_gradients="raw"
+    )
+    clone.fit(
+        np.reshape(x, (-1, 1)),
+        np.reshape(y, (-1, 1)),
+        batch_size=np.size(x),
+        verbose=0,
+        callbacks=[recorder],
+    )
+    return recorder.recording
+
+
+one_star = recorded_step(x, y, loss=half_square)
+
+
+def compare(by_hand, quantity, name):
+    """Prints numbers computed by hand, and those recorded in the step of `fit`."""
+    recorded = one_star.arrays(quantity)[name][0].ravel()
+    print("by hand ", np.ravel(by_hand))
+    print("recorded", recorded)
+
+
+# %% [markdown]
 # ## Forward: from the star to the loss
 #
 # Each hidden unit multiplies and adds:
@@ -133,7 +175,7 @@ pd.DataFrame({"w1": w1, "b1": b1, "w2": w2}, index=pd.RangeIndex(1, 7, name="uni
 # %%
 z = w1 * x + b1
 
-print(z)
+compare(z, "outputs", "hidden/preactivation")
 
 # %% [markdown]
 # A rectified linear unit (ReLU) passes positive numbers on, and gives 0 otherwise:
@@ -143,7 +185,7 @@ print(z)
 # %%
 hidden = np.maximum(0, z)
 
-print(hidden)
+compare(hidden, "outputs", "hidden")
 
 # %% [markdown]
 # The output is a weighted sum of the units, plus a bias:
@@ -153,7 +195,8 @@ print(hidden)
 # %%
 prediction = np.sum(w2 * hidden) + b2[0]
 
-print(f"{prediction:.6f}; the right answer is y = {y:.6f}")
+compare(prediction, "outputs", "output")
+print(f"the right answer is y = {y:.6f}")
 
 # %% [markdown]
 # One number says how wrong that is, the loss:
@@ -163,7 +206,8 @@ print(f"{prediction:.6f}; the right answer is y = {y:.6f}")
 # %%
 loss = 0.5 * (y - prediction) ** 2
 
-print(f"{loss:.6f}")
+print(f"by hand  {loss:.6f}")
+print(f"recorded {one_star.index['loss'][0]:.6f}")
 
 # %% [markdown]
 # ## Backward: from the loss to each weight
@@ -244,7 +288,7 @@ plt.show()
 # %%
 d_prediction = prediction - y
 
-print(f"{d_prediction:.6f}")
+compare(d_prediction, "output_gradients", "output")
 
 # %% [markdown]
 # It is negative, so a larger output would make the loss smaller. A weight of the output
@@ -257,7 +301,7 @@ print(f"{d_prediction:.6f}")
 # %%
 d_w2 = hidden * d_prediction
 
-print(d_w2)
+compare(d_w2, "gradients", "output/kernel")
 
 # %% [markdown]
 # The bias acts on $\hat y$ directly:
@@ -269,7 +313,7 @@ print(d_w2)
 # %%
 d_b2 = d_prediction
 
-print(f"{d_b2:.6f}")
+compare(d_b2, "gradients", "output/bias")
 
 # %% [markdown]
 # Now one layer further back. The output of a hidden unit acts on $\hat y$ in proportion
@@ -282,7 +326,7 @@ print(f"{d_b2:.6f}")
 # %%
 d_hidden = d_prediction * w2
 
-print(d_hidden)
+compare(d_hidden, "output_gradients", "hidden")
 
 # %% [markdown]
 # The rectifier passes the derivative back where it passed the signal forward, and stops
@@ -295,7 +339,7 @@ print(d_hidden)
 # %%
 d_z = d_hidden * np.heaviside(z, 1.0)
 
-print(d_z)
+compare(d_z, "output_gradients", "hidden/preactivation")
 
 # %% [markdown]
 # Some are zero: a unit that is off for this star learns nothing from it. Last come the
@@ -308,7 +352,7 @@ print(d_z)
 # %%
 d_w1 = d_z * x
 
-print(d_w1)
+compare(d_w1, "gradients", "hidden/kernel")
 
 # %% [markdown]
 # For the first unit, the four links of the chain and their product:
@@ -327,15 +371,18 @@ print(" x ".join(f"({link:.6f})" for link in chain), f"= {np.prod(chain):.6f}")
 # %%
 d_b1 = d_z
 
-print(d_b1)
+compare(d_b1, "gradients", "hidden/bias")
 
 # %% [markdown]
-# The step itself is 1 where a unit is on, and 0 where it is off:
+# The step itself is 1 where a unit is on, and 0 where it is off. The recorder sees it
+# as the share of each unit's gradient that the rectifier passed back:
 #
 # $$H(z_i) = \begin{cases} 1, & z_i \ge 0 \\ 0, & z_i < 0 \end{cases} \tag{12}$$
 
 # %%
-print(np.heaviside(z, 1.0))
+passed_back = one_star.output_gradients
+print("by hand ", np.heaviside(z, 1.0))
+print("recorded", (passed_back["hidden/preactivation"] / passed_back["hidden"])[0, 0])
 
 # %% tags=["picture"]
 # The same star, equation by equation.
@@ -355,29 +402,12 @@ by_library = np.concatenate(
 print(f"largest difference: {np.abs(by_hand - by_library).max()}")
 
 # %% [markdown]
-# ## The same step in Keras
+# ## With the loss of Keras
 #
-# Now `fit` trains on the same star for one step, with a recorder. Which gradients did
-# the optimizer receive?
-
+# The step recorded so far had the loss of equation [(4)](#eq-4). This one has Keras'
+# mean squared error. Which gradients did the optimizer receive?
 
 # %%
-def recorded_step(x, y, *, learning_rate=0.1, weights_at="after"):
-    """One step of `fit` from the initial weights, recorded."""
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    clone.compile(keras.optimizers.Adam(learning_rate), loss="mse")
-    recorder = hr.GradientRecorder(record_freq=1, weights_at=weights_at)
-    clone.fit(
-        np.reshape(x, (-1, 1)),
-        np.reshape(y, (-1, 1)),
-        batch_size=np.size(x),
-        verbose=0,
-        callbacks=[recorder],
-    )
-    return recorder.recording
-
-
 recording = recorded_step(x, y)
 recorded = np.concatenate([np.ravel(g) for g in recording.gradients.values()])
 names = [f"w1_{i}" for i in range(1, 7)] + [f"b1_{i}" for i in range(1, 7)]

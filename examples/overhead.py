@@ -46,7 +46,7 @@ import numpy as np
 import hrcallbacks as hr
 
 BACKEND = keras.config.backend()
-PARTS = ("models", "parameters", "records", "memory")
+PARTS = ("models", "layers", "parameters", "records", "memory")
 parser = argparse.ArgumentParser(
     description="Measures what recording costs. Choose Keras' backend with "
     "KERAS_BACKEND=tensorflow, jax or torch. A GPU is used where the backend finds one."
@@ -59,12 +59,16 @@ parser.add_argument(
     nargs="+",
     choices=PARTS,
     default=["models"],
-    help="models: the table of three models; parameters, records: how the cost grows "
-    "with the model's size and with the recorded steps; memory: what 10,000 recorded "
-    "steps take with a store (default: models)",
+    help="models: the table of three models; layers: what numbers of all layers' "
+    "outputs cost, also in a transformer; parameters, records: how the cost grows with "
+    "the model's size and with the recorded steps; memory: what 10,000 recorded steps "
+    "take with a store (default: models)",
 )
 parser.add_argument(
-    "--models", nargs="+", choices=("1-6-1", "mlp", "cnn"), help="(default: all three)"
+    "--models",
+    nargs="+",
+    choices=("1-6-1", "mlp", "cnn", "transformer"),
+    help="(default: all that a part is measured with)",
 )
 parser.add_argument(
     "--steps", type=int, help="steps of a measurement (default: 100, 1000 for 1-6-1)"
@@ -113,6 +117,19 @@ def cnn_model():
     )
 
 
+def transformer_model():
+    """Two blocks of attention and dense layers, on 32 positions of 64 numbers."""
+    layers = keras.layers
+    inputs = x = keras.Input((32, 64))
+    for _ in range(2):
+        x = layers.Add()([x, layers.MultiHeadAttention(4, 16)(x, x)])
+        x = layers.LayerNormalization()(x)
+        inner = layers.Dense(64)(layers.Dense(256, "relu")(x))
+        x = layers.LayerNormalization()(layers.Add()([x, inner]))
+    outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
+    return keras.Model(inputs, outputs)
+
+
 class Work:
     """A model's training: `fit` on `steps` batches."""
 
@@ -142,6 +159,10 @@ WORKS = {
     "1-6-1": lambda: Work("1-6-1", lambda: dense_model((1, 6, 1)), 128, 1000),
     "mlp": lambda: Work("mlp", lambda: dense_model((784, 512, 512, 10)), 128, 100),
     "cnn": lambda: Work("cnn", cnn_model, 64, 100),
+}
+# Those whose layers are looked into.
+DEEP = {name: WORKS[name] for name in ("mlp", "cnn")} | {
+    "transformer": lambda: Work("transformer", transformer_model, 32, 100)
 }
 
 # %% [markdown]
@@ -280,6 +301,21 @@ CASES = {
     "every step, raw": recorder(record_freq=1),
     "every step, raw, to Zarr": stored(),
     FILES: lambda work, folder: [WritesFiles(work, folder)],
+}
+OF_OUTPUTS = ["norm", "zero_fraction"]
+OF_LAYERS = {
+    PLAIN: CASES[PLAIN],
+    "every step, gradient norms": CASES["every step, gradient norms"],
+    "the same, and all outputs": recorder(
+        record_freq=1, gradients="norm", weights=None, outputs=OF_OUTPUTS
+    ),
+    "the same, and their gradients": recorder(
+        record_freq=1,
+        gradients="norm",
+        weights=None,
+        outputs=OF_OUTPUTS,
+        output_gradients=OF_OUTPUTS,
+    ),
 }
 PEERS = {
     "TensorBoard(histogram_freq=1)": tensorboard,
@@ -458,7 +494,7 @@ if "models" in arguments.parts:
         f"This machine copies {fresh / 1e9:.1f} GB/s into fresh memory, "
         f"{used / 1e9:.1f} into used."
     )
-    for name in arguments.models or WORKS:
+    for name in [n for n in arguments.models or WORKS if n in WORKS]:
         work = WORKS[name]()
         cases = CASES | available_peers()
         rows = list(rows_of("models", work, measure(work, cases, arguments.rounds)))
@@ -475,6 +511,21 @@ if "models" in arguments.parts:
             f"Zarr {zarr:.3f} ms. A thread that writes as many bytes to plain files "
             f"added {added[FILES]:.3f} ms."
         )
+
+# %% [markdown]
+# ## Layers' outputs
+#
+# The norm and the share of zeros of each layer's output, and of the gradient of it,
+# beside the norms of gradients.
+
+# %%
+if "layers" in arguments.parts:
+    for name in [n for n in arguments.models or DEEP if n in DEEP]:
+        work = DEEP[name]()
+        rows = list(rows_of("layers", work, measure(work, OF_LAYERS, arguments.rounds)))
+        keep(rows=results["rows"] + rows)
+        print(f"\n{name}: {work.parameters:,} parameters, batches of {work.batch}")
+        show(rows)
 
 # %% [markdown]
 # ## How the cost grows

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hrcallbacks.recording.runs import Runs, open_recordings
     from hrcallbacks.reductions.histogram import Histogram
     from hrcallbacks.reductions.per_unit import PerUnit
+    from hrcallbacks.reductions.projection import Projection
     from hrcallbacks.reductions.reduction import Reduction
     from hrcallbacks.reductions.rows import Rows
     from hrcallbacks.reductions.sample import Sample
@@ -40,6 +41,7 @@ __all__ = [
     "Logs",
     "MeanOutput",
     "PerUnit",
+    "Projection",
     "Recording",
     "Reduction",
     "Rows",
@@ -73,6 +75,7 @@ _MODULES = {
     "Logs": "sinks.logs",
     "MeanOutput": "worked_example.mean_output",
     "PerUnit": "reductions.per_unit",
+    "Projection": "reductions.projection",
     "Recording": "recording.recording",
     "Reduction": "reductions.reduction",
     "Rows": "reductions.rows",

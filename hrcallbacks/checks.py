@@ -29,6 +29,22 @@ def positive_integer(value: object, name: str, *, hint: str = "") -> int:
     return number
 
 
+def seed_of(value: object) -> int:
+    """Returns a seed as an int, if it is one that NumPy takes.
+
+    Raises:
+        ValueError: If it is anything else.
+
+    Example:
+        >>> seed_of(3)
+        3
+    """
+    number = None if isinstance(value, bool) else _index(value)
+    if number is None or not 0 <= number < 2**32:
+        raise ValueError(f"Expected seed: an int from 0. Received: {value!r}.")
+    return number
+
+
 def _index(value: Any) -> int | None:  # Any type: index() checks it.
     try:
         return operator.index(value)

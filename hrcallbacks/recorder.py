@@ -48,9 +48,10 @@ class GradientRecorder(keras.callbacks.Callback):
             nothing; a reduction, computed in the training step: `"norm"` (Frobenius),
             `"mean"`, `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
             `"nonfinite"` (how many are NaN or infinite), `hr.Histogram()`,
-            `hr.Sample(n)`, `hr.Reduction(name, function)`, or a function of a tensor;
-            a list of these; or a dict from globs to any of them, where the first
-            match for a path decides: `{"*/kernel": "raw", "*": ["norm", "max"]}`.
+            `hr.Sample(n)`, `hr.Projection(n)`, `hr.Reduction(name, function)`, or a
+            function of a tensor; a list of these; or a dict from globs to any of them,
+            where the first match for a path decides:
+            `{"*/kernel": "raw", "*": ["norm", "max"]}`.
         weights: The same for the weights; also `"update_norm"`, the Frobenius norm of
             the update just made, and `"update_ratio"`, that norm divided by the
             weights' own before it (infinite where those were zero).

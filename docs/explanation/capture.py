@@ -24,9 +24,11 @@ import pandas as pd
 from IPython.display import Code
 
 import hrcallbacks as hr
+from hrcallbacks.backends import tapes
 from hrcallbacks.backends.backend import StatefulBackend
+from hrcallbacks.backends.jax import JAX
 from hrcallbacks.backends.torch import Torch
-from hrcallbacks.capture import armed_step, observation
+from hrcallbacks.capture import armed_step, observation, taps
 from hrcallbacks.session import arming, session
 
 
@@ -198,6 +200,63 @@ pd.DataFrame(look.rows).set_index("step").T
 # %% [markdown]
 # Steps that are not recorded call the same function as without a recorder; [What it
 # costs](cost.ipynb) measures them. Other callbacks get the same logs as always.
+#
+# ## A tap in each layer
+#
+# `outputs=` and `output_gradients=` need more than the call of the optimizer: what a
+# layer computes, and the gradient of the loss with respect to it, exist only between
+# the layers. So while the capturing step is traced, a stand-in for each layer's `call`
+# passes what it returns through a *tap*, which hands on the same numbers and notes
+# them. Keras' layers apply an activation of their own inside `call`; it gets a tap too,
+# for `hidden/preactivation`.
+
+# %%
+source(taps._watched_call, taps._tapped_activation)
+
+# %% [markdown]
+# The gradient comes later, when the backward pass of the same step reaches the tap. How
+# it is seen depends on the backend. TensorFlow's gradient tape can be asked for the
+# gradients of any tensor. When the train step asks for those of its variables, those of
+# the outputs are added to the question, so the forward pass stays as it was:
+
+# %%
+source(tapes._asking_for_more)
+
+# %% [markdown]
+# On JAX, functions are differentiated, not tensors. The tap is an identity whose
+# backward rule gets the gradient, notes it, and hands it on:
+
+# %%
+source(JAX._identity)
+
+# %% [markdown]
+# On PyTorch it is a hook of the tensor:
+
+# %%
+source(Torch.tap)
+
+# %% [markdown]
+# After tracing, the layers have their own `call` again. In a network of two layers, the
+# gradient of the last kernel is what went into its layer, transposed, times the
+# gradient of what came out. The recording has all three:
+
+# %%
+keras.utils.set_random_seed(0)
+hidden = keras.layers.Dense(4, activation="relu", name="hidden")
+pair = keras.Sequential([keras.Input((1,)), hidden, keras.layers.Dense(1, name="last")])
+pair.compile("sgd", loss="mse")
+recorder = hr.GradientRecorder(record_freq=1, outputs="raw", output_gradients="raw")
+data = np.linspace(-1, 1, 16)[:, np.newaxis]
+pair.fit(data, data**2, batch_size=16, verbose=0, callbacks=[recorder])
+
+taken = recorder.recording
+inputs, deltas = taken.outputs["hidden"][0], taken.output_gradients["last"][0]
+difference = np.abs(inputs.T @ deltas - taken.gradients["last/kernel"][0]).max()
+print(f"largest difference: {difference:.1e}")
+print("call" in vars(hidden))
+
+# %% [markdown]
+# [See inside a layer](../how-to/outputs.ipynb) shows what to do with them.
 #
 # ## What stays
 #

@@ -69,16 +69,29 @@ recording
 # ## Dead units
 #
 # Of each unit, the share of the batch for which it gave zero. The two that never fire
-# are the bright rows.
+# are the full rows.
 
 # %%
-# Figure: The share of zeros of each hidden unit by step, as colours. Two rows are
-# bright from the first step to the last.
-zeros = recording.arrays("outputs", "zero_fraction_per_unit")["hidden"]
-figure, axes = plt.subplots(figsize=(4.8, 2.5), layout="constrained")
-image = axes.imshow(zeros.T, aspect="auto", vmin=0, vmax=1)
-axes.set(xlabel="step", ylabel="unit of hidden")
-figure.colorbar(image, label="share of zeros")
+# Figure: The share of zeros of each hidden unit by step, as colours. Two rows are full
+# from the first step to the last.
+recording.plot.units(layers="*hidden")
+plt.show()
+
+# %% [markdown]
+# How the outputs are distributed over time, nine tenths of them in the pale band and
+# half of them in the dark one:
+
+# %%
+# Figure: Bands of the outputs of the hidden layer by step. All are zero or above.
+recording.plot.activations(layers="*hidden")
+plt.show()
+
+# %% [markdown]
+# And what comes back to each layer from the loss:
+
+# %%
+# Figure: Norms of the gradients of both layers' outputs by step, on a logarithmic axis.
+recording.plot.backward_flow()
 plt.show()
 
 # %% [markdown]

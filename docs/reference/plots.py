@@ -17,9 +17,10 @@ import numpy as np
 import hrcallbacks as hr
 
 # %% [markdown]
-# Two recordings are drawn here, each of 150 steps, all raw. One is of a small
-# convolutional network that learns to tell four kinds of stripes apart, the other of a
-# network of six hidden units.
+# Two recordings are drawn here, each of 150 steps, with raw gradients and weights, and
+# with some of what the layers computed. One is of a small convolutional network that
+# learns to tell four kinds of stripes apart, the other of a network of six hidden
+# units.
 
 # %%
 rng = np.random.default_rng(0)
@@ -54,19 +55,26 @@ small = keras.Sequential(
 )
 
 
-def record(model, x, y, learning_rate, loss):
+def record(model, x, y, learning_rate, loss, **of_layers):
     """Trains for 150 steps; returns what was recorded."""
     model.compile(keras.optimizers.Adam(learning_rate), loss=loss)
-    recorder = hr.GradientRecorder(record_freq=1)
+    recorder = hr.GradientRecorder(record_freq=1, **of_layers)
     model.fit(x, y, batch_size=32, verbose=0, callbacks=[recorder])
     return recorder.recording
 
 
 cross_entropy = "sparse_categorical_crossentropy"
-recording = record(cnn, images, kinds, 0.003, cross_entropy)
+recording = record(
+    *(cnn, images, kinds, 0.003, cross_entropy),
+    outputs=[hr.Rows(4), hr.PerUnit("zero_fraction")],
+    output_gradients="norm",
+)
 x = rng.normal(size=(4800, 1)).astype("float32")
 initial = small.get_weights()
-units = record(small, x, np.abs(x), 0.03, "mse")
+means = hr.PerUnit("mean")
+units = record(
+    *(small, x, np.abs(x), 0.03, "mse"), outputs=means, output_gradients=means
+)
 
 # %% [markdown]
 # ## loss
@@ -116,6 +124,43 @@ hr.plot.update_ratio(recording, variables="*/kernel")
 plt.show()
 
 # %% [markdown]
+# ## backward_flow
+#
+# The norm of the gradient with respect to each layer's output: what comes back from the
+# loss. Record `output_gradients="norm"` for it.
+
+# %%
+# Figure: Norms of the gradients of four layers' outputs over 150 steps, on a
+# logarithmic axis, from light blue, the first layer, to dark orange, the last.
+hr.plot.backward_flow(recording, layers=["*conv_?", "*hidden", "*output"])
+plt.show()
+
+# %% [markdown]
+# ## activations
+#
+# How each layer's outputs are distributed: nine tenths of them in the pale band, half
+# of them in the dark one. Record `outputs=hr.Rows(32)`, or `"raw"`.
+
+# %%
+# Figure: Outputs of a convolution and of a dense layer over 150 steps, each a panel
+# with two bands around a median.
+hr.plot.activations(recording, layers=["*conv_2", "*hidden"])
+plt.show()
+
+# %% [markdown]
+# ## units
+#
+# Dead and saturated units: the share of the batch for which each unit or channel gave
+# zero. Record `outputs=hr.PerUnit("zero_fraction")`. From raw outputs or `hr.Rows(n)`
+# of a layer with sigmoid or tanh, the share for which it was saturated.
+
+# %%
+# Figure: A row for each channel of a convolution and each unit of a dense layer, the
+# darker, the larger the share of zeros.
+hr.plot.units(recording, layers=["*conv_1", "*hidden"])
+plt.show()
+
+# %% [markdown]
 # ## heatmap
 #
 # Each element by step. Each variable of each step has a scale of its own by default.
@@ -162,11 +207,14 @@ plt.show()
 # %% [markdown]
 # ## network
 #
-# The nodes and links of a small dense network at one record.
+# The nodes and links of a small dense network at one record. Where
+# `outputs=hr.PerUnit("mean")` was recorded, units have the colour of their mean output,
+# and with `output_gradients=` beside them a triangle for the gradient of it.
 
 # %%
 # Figure: One input, six hidden units, one output. Links are blue for positive weights
-# and orange for negative ones, wide for large ones; triangles are gradients.
+# and orange for negative ones, wide for large ones; triangles are gradients. Units are
+# filled with the colour of their mean output.
 hr.plot.network(units, record=5)
 plt.show()
 

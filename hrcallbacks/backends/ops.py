@@ -3,8 +3,10 @@
 Those few are sums and counts, for which `keras.ops` has no fast way.
 """
 
+import functools
 import importlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +105,15 @@ class Ops:
         lacking = [(0, rows - cut.shape[0])] + [(0, 0)] * (len(tensor.shape) - 1)
         return self.pad(cut, lacking, constant_values=math.nan)
 
+    def constant(self, make: Callable[..., Any], *args: Any) -> Any:
+        """An array that a function makes, as a tensor.
+
+        Args:
+            make: Makes the same NumPy array of the same arguments each time.
+            *args: Its arguments, numbers and texts.
+        """
+        return self.convert_to_tensor(_array(make, *args))
+
     def rows(self, tensor: Any) -> Any:
         """How many rows a tensor has, a scalar of float32."""
         return self.cast(self.shape(tensor)[0], "float32")
@@ -171,6 +182,12 @@ class TorchOps(Ops):
 
     def __init__(self) -> None:
         self._torch = importlib.import_module("torch")
+        # Its compiler cannot look into the making of an array.
+        self._constant = self._torch.compiler.disable(_torch_constant)
+
+    def constant(self, make: Callable[..., Any], *args: Any) -> Any:
+        """See `Ops.constant`; kept on the device from step to step."""
+        return self._constant(make, *args)
 
     def joined(self, tensors: list[Any]) -> Any:
         """Tensors of one dtype, joined into a flat one."""
@@ -204,3 +221,13 @@ class TorchOps(Ops):
             ones = torch.ones_like(bits, dtype=torch.int32)
             counts = ones.new_zeros(length).scatter_add_(0, bits.long(), ones)
         return FloatCounts(counts, zeros, infinities, layout)
+
+
+@functools.lru_cache(maxsize=64)
+def _array(make: Callable[..., Any], *args: Any) -> Any:
+    return make(*args)
+
+
+@functools.lru_cache(maxsize=256)
+def _torch_constant(make: Callable[..., Any], *args: Any) -> Any:
+    return keras.ops.convert_to_tensor(make(*args))

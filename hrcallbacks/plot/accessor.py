@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex
 import numpy as np
 
 from hrcallbacks.plot.animation import network_animation
+from hrcallbacks.plot.backward import backward_flow
 from hrcallbacks.plot.curves import gradient_flow, loss, update_ratio
+from hrcallbacks.plot.distributions import activations
 from hrcallbacks.plot.heatmap import heatmap
 from hrcallbacks.plot.histograms import histograms
 from hrcallbacks.plot.network import network
 from hrcallbacks.plot.style import Panels
 from hrcallbacks.plot.trajectories import trajectories
+from hrcallbacks.plot.unit_map import units
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -81,6 +84,34 @@ class Plots:
     ) -> Axes:
         """The relative size of each update: see `hr.plot.update_ratio`."""
         return update_ratio(self._recording, variables=variables, smooth=smooth, ax=ax)
+
+    def activations(
+        self,
+        *,
+        layers: str | Sequence[str] | None = None,
+        axes: np.ndarray | Sequence[Axes] | None = None,
+    ) -> Panels:
+        """The distribution of layers' outputs over time: see `hr.plot.activations`."""
+        return activations(self._recording, layers=layers, axes=axes)
+
+    def units(
+        self,
+        *,
+        layers: str | Sequence[str] | None = None,
+        axes: np.ndarray | Sequence[Axes] | None = None,
+    ) -> Panels:
+        """Dead and saturated units: see `hr.plot.units`."""
+        return units(self._recording, layers=layers, axes=axes)
+
+    def backward_flow(
+        self,
+        *,
+        layers: str | Sequence[str] | None = None,
+        smooth: SupportsIndex | None = None,
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Norms of the gradients of layers' outputs: see `hr.plot.backward_flow`."""
+        return backward_flow(self._recording, layers=layers, smooth=smooth, ax=ax)
 
     def heatmap(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.typing import ColorType
 
 
-def add_legend(ax: Axes, widest: float, steepest: float | None) -> None:
+def add_legend(
+    ax: Axes, widest: float, steepest: float | None, scales: Sequence[str] = ()
+) -> None:
     """A legend below the picture, with what the largest marks stand for.
 
     Args:
         ax: Where the picture is.
         widest: The largest magnitude of a weight.
         steepest: The largest magnitude of a gradient, or None if none are shown.
+        scales: What else is shown, and its largest magnitude.
     """
     from matplotlib.lines import Line2D
 
@@ -56,7 +59,7 @@ def add_legend(ax: Axes, widest: float, steepest: float | None) -> None:
         scale += f"\nlargest: |gradient| {steepest:.3g}"
     ax.legend(
         handles=entries,
-        title=scale,
+        title="\n".join([scale, *scales]),
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         ncols=2,
@@ -77,6 +80,7 @@ class Numbers:
         glyphs: Where the gradients are written, shape `(links, 2)`.
         angles: Of the links, in degrees.
         below: Where the biases are, shape `(units, 2)`.
+        above: Where what units give and get back is, shape `(units, 2)`.
     """
 
     def __init__(
@@ -86,11 +90,13 @@ class Numbers:
         glyphs: np.ndarray,
         angles: np.ndarray,
         below: np.ndarray,
+        above: np.ndarray,
     ) -> None:
         self._ax = ax
         self._weights = [self._text(*p, 3) for p in zip(middles, angles, strict=True)]
         self._gradients = [self._text(*p, 6) for p in zip(glyphs, angles, strict=True)]
         self._biases = [self._text(place, 0, -9) for place in below]
+        self._units = [self._text(place, 0, 2) for place in above]
 
     def _text(self, place: np.ndarray, angle: float, gap: float) -> Annotation:
         return self._ax.annotate(
@@ -112,6 +118,8 @@ class Numbers:
         weights: Iterable[float],
         gradients: Iterable[float] | None,
         biases: Iterable[float | None],
+        outputs: Iterable[float],
+        signals: Iterable[float],
     ) -> None:
         """Writes numbers; None where there is none.
 
@@ -119,6 +127,8 @@ class Numbers:
             weights: One a link.
             gradients: One a link, or None.
             biases: One a unit behind the inputs, each a number or None.
+            outputs: One a unit behind the inputs; NaN where it is not known.
+            signals: Likewise, the gradients of outputs.
         """
         for text, weight in zip(self._weights, weights, strict=True):
             text.set_text(_number(weight))
@@ -127,7 +137,11 @@ class Numbers:
             text.set_text(f"g {_number(gradient)}")
         for text, bias in zip(self._biases, biases, strict=True):
             text.set_text("" if bias is None else f"b {_number(bias)}")
+        for text, *units in zip(self._units, outputs, signals, strict=True):
+            named = zip(("y", "\N{GREEK SMALL LETTER DELTA}"), units, strict=True)
+            texts = [f"{n} {_number(u, 2)}" for n, u in named if not np.isnan(u)]
+            text.set_text("  ".join(texts))
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")

@@ -5,10 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from hrcallbacks.plot.of_layers import LayerQuantity, per_unit
+
+if TYPE_CHECKING:
+    from hrcallbacks.recording.recording import Recording
+
+# For each kernel an array of shape `(records, units)`, or None.
+Units = list[np.ndarray | None]
 
 # In the units of the axes, in which the nodes of a layer are 1 apart.
 RADIUS = 0.27
@@ -151,3 +159,34 @@ def _read(arrays: Mapping[str, Any], path: str | None) -> np.ndarray | None:
     if path is None or path not in arrays:
         return None
     return np.asarray(arrays[path], np.float64)
+
+
+def read_means(recording: Recording, quantity: LayerQuantity, chain: Chain) -> Units:
+    """The mean over the batch of each unit's output, or of the gradient of it.
+
+    Args:
+        recording: The recording.
+        quantity: Which of them.
+        chain: The layers.
+
+    Returns:
+        For each kernel an array of shape `(records, units)`, or None.
+    """
+    records = np.arange(len(recording))
+    layers = (kernel.rpartition("/")[0] for kernel in chain.kernels)
+    found = [per_unit(recording, quantity, n, "mean", records) for n in layers]
+    pairs = zip(found, chain.sizes[1:], strict=True)
+    return [a if a is not None and a.shape[1] == size else None for a, size in pairs]
+
+
+def units_of(units: Units, chain: Chain, record: int) -> npt.NDArray[np.float64]:
+    """A number for each unit behind the inputs at a record; NaN where there is none."""
+    none = (np.full(size, np.nan) for size in chain.sizes[1:])
+    pairs = zip(units, none, strict=True)
+    return np.concatenate([n if a is None else a[record] for a, n in pairs])
+
+
+def known_units(units: Units, chain: Chain) -> npt.NDArray[np.bool_]:
+    """Of which units behind the inputs there is a number in each record."""
+    pairs = zip(units, chain.sizes[1:], strict=True)
+    return np.concatenate([np.full(size, a is not None) for a, size in pairs])

@@ -95,7 +95,7 @@ def heatmap(
     ax = style.new_axes(ax, size=(style.WIDTH, max(3.6, 0.27 * rows + 1)))
     norm = _norm(limit, decades)
     columns = next(iter(values.values())).shape[1]
-    extent = _extent(ax, recording, columns)
+    extent = time_extent(ax, recording, columns)
     heights = _heights(sizes)
     bottom = sum(heights.values())
     broken = 0
@@ -155,7 +155,7 @@ def _colours(
     return _Colours(scale, 1.0 if scale == "record" else limit, None)
 
 
-class _Extent(NamedTuple):
+class Extent(NamedTuple):
     """The ends of the x axis, and its label."""
 
     left: float
@@ -246,7 +246,7 @@ def _heights(sizes: Mapping[str, int]) -> dict[str, float]:
     return {path: max(size / total, least) for path, size in sizes.items()}
 
 
-def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
+def time_extent(ax: Axes, recording: Recording, columns: int) -> Extent:
     """The ends and the label of the x axis, whose ticks it sets."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -256,7 +256,7 @@ def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
         half = (gaps[0] if len(gaps) else 1) / 2
         ticks.time_ticks(ax, x)
         width = 2 * half * (columns * -(-len(x) // columns))
-        return _Extent(x[0] - half, x[0] - half + width, label)
+        return Extent(x[0] - half, x[0] - half + width, label)
     # Unevenly spaced: a column a record, labelled with the times.
     each = -(-len(x) // columns)
 
@@ -266,7 +266,7 @@ def _extent(ax: Axes, recording: Recording, columns: int) -> _Extent:
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     ax.xaxis.set_major_formatter(FuncFormatter(text))
-    return _Extent(-0.5, columns * each - 0.5, label)
+    return Extent(-0.5, columns * each - 0.5, label)
 
 
 def _norm(limit: float, decades: float | None) -> Normalize:

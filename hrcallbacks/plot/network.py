@@ -36,6 +36,11 @@ def network(
     The ring of a node is its bias. A hidden unit is grey where all the gradients of its
     incoming and outgoing weights and of its bias are exactly zero in this record.
 
+    Where outputs of the layers were recorded, raw or as `hr.PerUnit("mean")`, a unit is
+    filled with the colour of its mean output over the batch, and a triangle above it is
+    the mean gradient of the loss with respect to that output, from `output_gradients`.
+    Written beside it, they are `y` and `δ`.
+
     Args:
         recording: A recording of all raw weights of a chain of dense layers, and of
             their raw gradients if those are to be shown.

@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.plot import captions, source, style
-from hrcallbacks.plot.chain import RADIUS, read_biases, read_links
+from hrcallbacks.plot.chain import (
+    RADIUS,
+    known_units,
+    read_biases,
+    read_links,
+    read_means,
+    units_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +31,7 @@ _WIDTH, _WIDTH_OF_NUMBERS, _HEIGHT = style.WIDTH, 7.0, 6.0
 _SPACING = 0.62  # Inches between the nodes of a layer, if there is room.
 _NARROWEST, _WIDEST = 0.7, 6.0  # Points.
 _SMALLEST, _LARGEST = 10.0, 150.0  # Square points.
+_LARGEST_OF_UNITS = 70.0
 _ASIDE = 0.17  # In the units of the axes.
 # More units of a layer have no room for a number in each.
 _MOST_NUMBERED = 12
@@ -46,6 +54,10 @@ class Picture:
         falling: Triangles for negative ones.
         broken: Crosses for those that are NaN or infinite.
         nodes: A `PatchCollection`, a circle for each unit, the inputs first.
+        gaining: Triangles beside units whose mean output gradient is positive, one a
+            unit behind the inputs.
+        losing: Triangles beside those whose is negative.
+        failing: Crosses beside those where it, or the mean output, is NaN or infinite.
     """
 
     def __init__(
@@ -58,13 +70,18 @@ class Picture:
         self._gradients = read_links(gradients, chain) if known else None
         self._biases = read_biases(weights, chain)
         self._bias_gradients = read_biases(gradients, chain)
+        self._outputs = read_means(recording, "outputs", chain)
+        self._signals = read_means(recording, "output_gradients", chain)
         self._widest = _largest(self._weights)
         self._thickest = _largest(*self._biases)
         self._steepest = _largest(self._gradients)
+        self._brightest = _largest(*self._outputs)
+        self._loudest = _largest(*self._signals)
+        scales = self._scales()
         spacing = min(_SPACING, (_HEIGHT - 1.5) / max(chain.sizes))
-        width = _WIDTH_OF_NUMBERS if values else _WIDTH
+        width = _WIDTH_OF_NUMBERS + (1.5 if scales else 0) if values else _WIDTH
         self._places = chain.places((width - 1.2) / spacing)
-        height = 1.8 + spacing * max(chain.sizes)
+        height = 1.8 + spacing * max(chain.sizes) + 0.27 * len(scales)
         self.ax: Axes = style.new_axes(ax, size=(width, height))
         ends = chain.ends(self._places)
         self._draw_links(ends)
@@ -72,7 +89,19 @@ class Picture:
         self._numbers = self._write(ends) if values else None
         self._set_limits()
         steepest = None if self._gradients is None else self._steepest
-        captions.add_legend(self.ax, self._widest, steepest)
+        captions.add_legend(self.ax, self._widest, steepest, scales)
+
+    def _scales(self) -> list[str]:
+        """What is shown of units, and its largest magnitude."""
+        shown = {
+            "fill: mean output, darkest": (self._outputs, self._brightest),
+            "at units: its gradient, largest": (self._signals, self._loudest),
+        }
+        return [
+            f"{text} {largest:.3g}"
+            for text, (arrays, largest) in shown.items()
+            if any(a is not None for a in arrays)
+        ]
 
     def _draw_links(self, ends: np.ndarray) -> None:
         from matplotlib.collections import LineCollection
@@ -90,15 +119,20 @@ class Picture:
         self.broken: PathCollection = self._scatter("x", style.ink(), 1.5)
 
     def _scatter(
-        self, marker: str, color: ColorType, linewidth: float
+        self,
+        marker: str,
+        color: ColorType,
+        linewidth: float,
+        places: np.ndarray | None = None,
     ) -> PathCollection:
+        at = self._glyphs if places is None else places
         return self.ax.scatter(
-            *self._glyphs.T,
-            s=np.zeros(len(self._glyphs)),
+            *at.T,
+            s=np.zeros(len(at)),
             marker=marker,
             color=color,
             linewidths=linewidth,
-            zorder=2,
+            zorder=2 if places is None else 4,
         )
 
     def _draw_nodes(self) -> None:
@@ -109,6 +143,10 @@ class Picture:
         circles = [Circle(place, RADIUS) for place in places]
         self.nodes: PatchCollection = PatchCollection(circles, zorder=3)
         self.ax.add_collection(self.nodes, autolim=False)
+        beside = places[self._chain.sizes[0] :] + 1.15 * RADIUS
+        self.gaining: PathCollection = self._scatter("^", style.POSITIVE, 0, beside)
+        self.losing: PathCollection = self._scatter("v", style.NEGATIVE, 0, beside)
+        self.failing: PathCollection = self._scatter("x", style.ink(), 1.5, beside)
         look: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 4}
         if max(self._chain.sizes) <= _MOST_NUMBERED:
             for (x, y), name in zip(places, self._chain.unit_names(), strict=True):
@@ -125,8 +163,9 @@ class Picture:
         shares = 0.5 + (self._chain.shares() - 0.5) * 0.25
         middles = ends[:, 0] + along * shares[:, None]
         angles = np.degrees(np.arctan2(along[:, 1], along[:, 0]))
-        below = np.concatenate(self._places[1:]) - (0, RADIUS)
-        return captions.Numbers(self.ax, middles, self._glyphs, angles, below)
+        units, radius = np.concatenate(self._places[1:]), np.array((0, RADIUS))
+        below, above = units - radius, units + radius
+        return captions.Numbers(self.ax, middles, self._glyphs, angles, below, above)
 
     def _set_limits(self) -> None:
         (left, _), (right, _) = self._places[0][0], self._places[-1][0]
@@ -154,12 +193,17 @@ class Picture:
         self._show_links(self._weights[record])
         if self._gradients is not None:
             self._show_gradients(self._gradients[record])
-        self._show_nodes(record)
+        outputs = units_of(self._outputs, self._chain, record)
+        signals = units_of(self._signals, self._chain, record)
+        self._show_nodes(record, outputs)
+        self._show_signals(outputs, signals)
         if self._numbers is not None:
             self._numbers.fill(
                 weights=self._weights[record],
                 gradients=None if self._gradients is None else self._gradients[record],
                 biases=self._biases_of(record),
+                outputs=outputs,
+                signals=signals,
             )
         self.ax.set_title(self._title(record))
 
@@ -186,7 +230,7 @@ class Picture:
         self.falling.set_sizes(np.where(good & (gradients < 0), size, 0))
         self.broken.set_sizes(np.where(good, 0, 25))
 
-    def _show_nodes(self, record: int) -> None:
+    def _show_nodes(self, record: int, outputs: np.ndarray) -> None:
         ink = style.ink()
         rings: list[tuple[ColorType, float]] = [(ink, 1.0)] * self._chain.sizes[0]
         for bias in self._biases_of(record):
@@ -195,10 +239,25 @@ class Picture:
             else:
                 width = 1 + 2.5 * abs(bias) / self._thickest
                 rings.append((_signed(bias), width))
-        faces = [style.faint(0.25) if d else "none" for d in self._dead(record)]
+        values = [*[0.0] * self._chain.sizes[0], *outputs]
+        faces = [
+            style.faint(0.25) if dead else _tinted(value, abs(value) / self._brightest)
+            for value, dead in zip(values, self._dead(record), strict=True)
+        ]
         self.nodes.set_facecolor(faces)
         self.nodes.set_edgecolor([color for color, _ in rings])
         self.nodes.set_linewidth([width for _, width in rings])
+
+    def _show_signals(self, outputs: np.ndarray, signals: np.ndarray) -> None:
+        part = np.abs(np.where(np.isfinite(signals), signals, 0)) / self._loudest
+        size = np.where(part > 0, _SMALLEST + (_LARGEST_OF_UNITS - _SMALLEST) * part, 0)
+        self.gaining.set_sizes(np.where(signals > 0, size, 0))
+        self.losing.set_sizes(np.where(signals < 0, size, 0))
+        known = [known_units(u, self._chain) for u in (self._outputs, self._signals)]
+        bad = [
+            k & ~np.isfinite(u) for k, u in zip(known, (outputs, signals), strict=True)
+        ]
+        self.failing.set_sizes(np.where(bad[0] | bad[1], 25, 0))
 
     def _biases_of(self, record: int) -> list[float | None]:
         """The bias of each unit behind the inputs, or None."""
@@ -224,3 +283,12 @@ def _signed(value: float) -> ColorType:
     if not np.isfinite(value) or value == 0:
         return style.ink()
     return style.POSITIVE if value > 0 else style.NEGATIVE
+
+
+def _tinted(value: float, share: float) -> ColorType:
+    """The colour of a sign, pale enough for a unit's name to be read on it."""
+    from matplotlib.colors import to_rgba
+
+    if not np.isfinite(value) or value == 0:
+        return "none"
+    return to_rgba(_signed(value), 0.1 + 0.45 * share)

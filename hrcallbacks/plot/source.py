@@ -144,14 +144,14 @@ def sampled(
 
 
 def recorded_kind(
-    recording: Recording, quantity: QuantityName, kind: str
+    recording: Recording, quantity: str, kind: str
 ) -> dict[str, dict[str, Any]]:
     """Descriptions of the recorded reductions of a kind, by name."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return {n: d for n, d in asked.items() if d.get("kind") == kind}
 
 
-def recorded_of(recording: Recording, quantity: QuantityName) -> str:
+def recorded_of(recording: Recording, quantity: str) -> str:
     """What was recorded of a quantity, for messages."""
     asked = recording.attributes.get("reductions", {}).get(quantity, {})
     return ", ".join(asked) or "nothing"

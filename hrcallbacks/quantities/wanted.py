@@ -183,8 +183,8 @@ class Wanted:
             raise kind(
                 f"Expected {self.quantity} to be None, 'raw', one of "
                 f"{names_for(self.quantity)}, "
-                "hr.Histogram(), hr.Sample(n), hr.Rows(n), hr.PerUnit('mean'), "
-                "hr.Reduction(name, function), a list of "
+                "hr.Histogram(), hr.Sample(n), hr.Projection(n), hr.Rows(n), "
+                "hr.PerUnit('mean'), hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
             )
         if found.of_update and self.quantity != "weights":

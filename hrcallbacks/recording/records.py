@@ -223,19 +223,42 @@ class Records:
         It was recorded in the step, or is computed from the whole tensors if those were
         recorded.
 
+        Some compare a record with the one before it. They need raw values, or an
+        `hr.Projection`, whose docstring states its error, about `1 / sqrt(n)`:
+
+        - of gradients, `"cosine"`: of the angle between a gradient and the one before;
+        - of weights, `"update_cosine"`: of that between the change of the weights since
+          the record before, and the change before that. Where every step is recorded,
+          these are the updates;
+        - of weights, `"distance"`: the norm of their difference from the first
+          record's weights, which with `weights_at="before"` are those that training
+          began with;
+        - of gradients, `"curvature"`: `(g2 - g1) . d / d . d` of all recorded variables
+          together, where `g1` and `g2` are gradients of successive records, and `d`
+          leads from the weights that `g1` is of to those of `g2`. It is the mean
+          curvature of the loss along `d` if both gradients are of the same loss: on
+          full batches, and with all the variables that change recorded. Otherwise it
+          also has what differs between the batches. With `weights_at="after"` it needs
+          consecutive steps, with `"before"` it does not.
+
         Args:
             quantity: `"gradients"` or `"weights"`.
             reduction: The name of a reduction that makes a number: `"norm"`, `"mean"`,
                 `"std"`, `"min"`, `"max"`, `"abs_max"`, `"zero_fraction"`,
                 `"nonfinite"`; of the weights also `"update_norm"`, `"update_ratio"`;
-                or one of your own that was recorded. Also `"global_norm"`, that of
-                all recorded variables together, from raw values or from each one's
-                `"norm"`.
+                or one of your own that was recorded. Or one of those above. Also
+                `"global_norm"`, `"global_cosine"`, `"global_update_cosine"` and
+                `"global_distance"`: of all recorded variables together, as of one long
+                vector.
 
         Returns:
-            DataFrame, records (index: the step) by paths, or with one column,
-            `global_norm`; NaN where a variable got no gradient, or of a variable of
-            which it was not recorded.
+            DataFrame, records (index: the step) by paths, or with one column of the
+            statistic's name if it is of all variables. NaN where a variable got no
+            gradient, and of a variable of which it was not recorded; of a cosine, also
+            in the first record (of an update, the first two) and where one of the two
+            has no length; of the curvature, also in the first record, where the weights
+            did not move, where a gradient's weights are not known, and in a step with
+            several updates of the same variable.
 
         Raises:
             ValueError: If it was not recorded and cannot be computed, or is no number.

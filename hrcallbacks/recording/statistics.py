@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks.progress import progress
+from hrcallbacks.recording.dynamics import dynamics
 from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction
 
@@ -24,6 +25,9 @@ def statistic(recording: "Records", quantity: str, reduction: str) -> pd.DataFra
     if not columns and reduction == GLOBAL_NORM:
         return _global_norm(recording, quantity)
     if not columns:
+        made = dynamics(recording, quantity, reduction)
+        if made is not None:
+            return made
         raise ValueError(
             f"No {reduction!r} of {quantity} was recorded, and it cannot be computed "
             f"from what was: {sorted(recording.reductions_of(quantity))}. "

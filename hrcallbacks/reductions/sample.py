@@ -1,12 +1,11 @@
 """Some of a tensor's elements."""
 
 import math
-from numbers import Integral
 from typing import Any, SupportsIndex
 
 import numpy as np
 
-from hrcallbacks.checks import positive_integer
+from hrcallbacks.checks import positive_integer, seed_of
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -33,10 +32,7 @@ class Sample(Reduction):
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "sample"
     ) -> None:
         self.n: int = positive_integer(n, "n")
-        known = isinstance(seed, Integral) and not isinstance(seed, bool)
-        if not known or not 0 <= int(seed) < 2**32:
-            raise ValueError(f"Expected seed: an int from 0. Received: {seed!r}.")
-        self.seed: int = int(seed)
+        self.seed: int = seed_of(seed)
         self.name: str = checked_name(name)
 
     def indices(self, size: int) -> np.ndarray:

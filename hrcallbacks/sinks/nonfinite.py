@@ -66,6 +66,8 @@ def _what(kind: str, name: str, value: np.ndarray) -> str | None:
     if kind in (RAW, "Sample"):
         count = value.size - int(np.isfinite(value).sum())
         return f"{count:,} of {value.size:,} elements" if count else None
+    if kind == "Projection":
+        return None if np.isfinite(value).all() else name
     if kind in ("Histogram", "nonfinite"):
         count = int(value[-2:].sum() if kind == "Histogram" else value)
         return f"{count:,} elements" if count else None

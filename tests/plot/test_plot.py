@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from plot_recordings import published, recording_of
+from plot_recordings import layered, published, recording_of
 
 import hrcallbacks as hr
 from hrcallbacks.storage import zarr_store
@@ -26,9 +26,22 @@ FUNCTIONS = [
     hr.plot.heatmap,
     hr.plot.histograms,
     hr.plot.network,
+    hr.plot.activations,
+    hr.plot.units,
+    hr.plot.backward_flow,
     hr.plot.network_animation,
 ]
 STILL = FUNCTIONS[:-1]
+OF_LAYERS = FUNCTIONS[-4:-1]
+
+
+def drawable(function, recording, *, count=2):
+    """The recording, or one of layers' outputs for a function that draws those."""
+    if function not in OF_LAYERS:
+        return recording
+    rng = np.random.default_rng(0)
+    arrays = {f"net/layer_{n}": rng.normal(size=(60, 5, 4)) for n in range(count)}
+    return layered(arrays, arrays)
 
 
 def test_each_function_is_a_method_of_a_recording():
@@ -88,12 +101,14 @@ def test_a_method_passes_each_of_its_arguments_on(monkeypatch, function):
 @pytest.mark.filterwarnings("ignore:Animation was deleted:UserWarning")
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_is_returned_has_its_figure(figures, function):
-    made = function(published(0.1))
+    recording = drawable(function, published(0.1))
+    made = function(recording)
     assert made.figure is figures.gcf()
-    if function in (hr.plot.trajectories, hr.plot.histograms):
-        assert isinstance(made, np.ndarray)
+    several = "axes" in inspect.signature(function).parameters
+    assert several == isinstance(made, np.ndarray)
+    if several:
         assert made[:1].figure is made.figure
-        made = function(published(0.1), axes=np.array(made).tolist())
+        made = function(recording, axes=np.array(made).tolist())
         assert made.figure is figures.gcf()
 
 
@@ -111,6 +126,7 @@ def many(count):
 @pytest.mark.parametrize("function", STILL)
 @pytest.mark.parametrize("of", [published(0.1), many(1), many(3), many(12)])
 def test_text_can_be_read_on_a_phone(figures, function, of):
+    of = drawable(function, of, count=len(of.paths))
     figure = function(of).figure
     given = (
         [figure]
@@ -139,10 +155,13 @@ def test_without_matplotlib_the_extra_is_named():
     script = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "import hrcallbacks as hr\n"
-        "from plot_recordings import published\n"
-        "recording = published(0.1)\n"
+        "from plot_recordings import layered, published\n"
+        "arrays = {'a': [[[1.0]]]}\n"
+        "of_layers = layered(arrays, arrays)\n"
+        "kinds = {'activations', 'units', 'backward_flow'}\n"
         "others = {'Plots', 'theme', 'save_animation'}\n"
         "for name in set(hr.plot.__all__) - others:\n"
+        "    recording = of_layers if name in kinds else published(0.1)\n"
         "    try: getattr(hr.plot, name)(recording)\n"
         "    except ImportError as error: print(name, error)\n"
     )
@@ -191,6 +210,9 @@ def test_a_single_unit_of_any_value_is_drawn(function, records, value):
         "a/bias": np.full((records, 1), value),
     }
     recording = recording_of(arrays, arrays, loss=[value] * records)
+    if function in OF_LAYERS:
+        arrays = {"a": np.full((records, 1, 1), value)}
+        recording = layered(arrays, arrays)
     if function is hr.plot.update_ratio and records == 1:
         with pytest.raises(ValueError, match="of two consecutive steps"):
             function(recording)
@@ -223,7 +245,8 @@ class DrawWhileRunning(keras.callbacks.Callback):
 def test_a_store_still_being_written_is_drawn(tiny, line, tmp_path, monkeypatch):
     monkeypatch.setattr(zarr_store, "_SHORTEST_SECONDS", 0.0)
     path = tmp_path / "run.zarr"
-    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    of_layers = {"outputs": "raw", "output_gradients": "raw"}
+    recorder = hr.GradientRecorder(record_freq=1, store=path, **of_layers)
     watcher = DrawWhileRunning(recorder, path)
     tiny.fit(*line, epochs=2, batch_size=5, verbose=0, callbacks=[recorder, watcher])
     assert "is going on" in watcher.refused

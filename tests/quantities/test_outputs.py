@@ -322,6 +322,14 @@ def test_a_larger_batch_keeps_its_first_rows_and_says_how_many_it_had():
     assert not np.isnan(hidden[3]).any()
 
 
+def test_statistics_leave_out_the_rows_that_a_batch_did_not_have(recorded):
+    recording, *_ = recorded("dense")
+    last, rows = recording.outputs["out"][-1], ROWS % BATCH
+    assert np.isnan(last[rows:]).all()
+    norm = recording.statistic("outputs", "norm")["m/out"].iloc[-1]
+    np.testing.assert_allclose(norm, np.linalg.norm(last[:rows]), rtol=1e-6)
+
+
 def test_the_optimizers_variables_are_those_after_the_step(recorded):
     recording, model, *_ = recorded("dense")
     state = {v.path: keras.ops.convert_to_numpy(v) for v in model.optimizer.variables}

@@ -529,14 +529,16 @@ def test_norm_of_any_size(size, in_xla):
     reason="torch.compile needs PyTorch and a C++ compiler",
 )
 def test_in_a_step_that_torch_compiles(line):
-    what = ["raw", "norm", "histogram"]
+    what = ["raw", "norm", "histogram", "projection"]
     recordings = []
     for jit_compile in (True, False):
         keras.utils.set_random_seed(3)
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(3000)])
         model.compile("sgd", loss="mse", jit_compile=jit_compile)
         recorder = hr.GradientRecorder(
-            record_freq=1, gradients=[*what[:2], hr.Histogram()], weights=None
+            record_freq=1,
+            gradients=[*what[:2], hr.Histogram(), hr.Projection(16)],
+            weights=None,
         )
         x, y = line
         fit(model, (x, np.repeat(y, 3000, axis=1)), recorder, epochs=1)

@@ -37,7 +37,9 @@ def recording_of(
     kinds |= reduced or {}
     kinds = {kind: arrays for kind, arrays in kinds.items() if arrays}
     shapes = {}
-    for (_, reduction), arrays in kinds.items():
+    for (quantity, reduction), arrays in kinds.items():
+        if quantity not in ("gradients", "weights"):
+            continue
         for path, array in arrays.items():
             if reduction == "raw" or path not in shapes:
                 shapes[path] = np.shape(array)[1:]
@@ -93,6 +95,45 @@ def published(rate):
         }
 
     return recording_of(kernels("g"), kernels("w"), loss=table["loss"], by_epoch=True)
+
+
+def layered(outputs, deltas=None, *, rows=None, activations=(), **options):
+    """A recording of layers' outputs, raw or reduced, and of the gradients of them.
+
+    Args:
+        outputs: Dict from a name, or one with `:` and a reduction of `told`, to an
+            array `(records, ...)`.
+        deltas: Likewise, of the gradients with respect to them.
+        rows: Dict from name to the rows of each record's batch.
+        activations: Dict from a layer's path to its activation.
+        **options: As for `recording_of`.
+    """
+    told = {
+        "raw": {"kind": "Raw"},
+        "norm": {"kind": "norm"},
+        "rows": {"kind": "Rows", "n": 2},
+        "mean_per_unit": {"kind": "PerUnit", "of": "mean"},
+        "zero_fraction_per_unit": {"kind": "PerUnit", "of": "zero_fraction"},
+    }
+    reduced, reductions = {}, {"gradients": {"raw": {}}, "weights": {"raw": {}}}
+    given = {"outputs": outputs, "output_gradients": deltas or {}}
+    for quantity, arrays in given.items():
+        for name, array in arrays.items():
+            path, _, kind = name.partition(":")
+            kind = kind or "raw"
+            reduced.setdefault((quantity, kind), {})[path] = np.asarray(array)
+            reductions.setdefault(quantity, {})[kind] = told[kind]
+            flags = {path: np.ones(len(array))}
+            reduced.setdefault((f"has_{quantity[:-1]}", ""), {}).update(flags)
+    if rows:
+        reduced["output_rows", ""] = {n: np.asarray(r, float) for n, r in rows.items()}
+    layers = [{"path": p, "activation": a} for p, a in dict(activations).items()]
+    return recording_of(
+        reduced=reduced,
+        reductions=reductions,
+        model={"layers": layers},
+        **options,
+    )
 
 
 def overlapping(ax, texts):
