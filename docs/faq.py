@@ -170,6 +170,9 @@ WARNINGS = {
     "No optimizer was called in the training steps": "Your train_step updates the "
     "weights with an optimizer that the model does not hold, or by itself. Store the "
     "optimizer as an attribute of the model.",
+    "which the training step did not call": "outputs= or output_gradients= asks for a "
+    "layer that is used in evaluate and predict alone, or whose weights the model's "
+    "call takes without calling it. Leave it out, or record the layer around it.",
     "Nothing was recorded": "record_freq selected none of the steps, or fit broke off "
     "before an epoch's last step. Use record_freq=1 or a smaller number.",
     "Nothing was seen to train the model": "Between the beginning and the end of "

@@ -24,6 +24,7 @@ PLOT_FILES = ["heatmap", "histograms", "network", "trajectories"]
 BESIDE_ALL = [
     "hrcallbacks.worked_example.backprop",
     "hrcallbacks.recording.replay.Replay",
+    "hrcallbacks.recording.restore.Restored",
     *(f"hrcallbacks.plot.{name}.{name}" for name in PLOT_FILES),
 ]
 # A fenced block, with a comment right before it that names a test or a reason.

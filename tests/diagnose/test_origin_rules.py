@@ -213,3 +213,16 @@ def test_what_came_before_does_not_follow_from_it():
             for rule, at in zip(rules, (5, step), strict=True)
         ]
         assert fold(found, rules)[1].cause == cause
+
+
+def test_on_the_way_back_the_last_layer_is_the_first():
+    flags = {"a": [0.0], "b": [1.0], "c": [1.0], "d": [0.0]}
+    arrays = {name: np.array(flag) for name, flag in flags.items()}
+    recording = hr.Recording(
+        pd.DataFrame({"step": [1], "epoch": 1, "batch": 1, "loss": 1.0}),
+        {("output_gradients", "nonfinite"): Arrays(arrays.get, arrays, "")},
+        {"complete": True},
+    )
+    (found,) = recording.diagnose("nan_origin").itertuples()
+    assert found.path == "c"
+    assert "that of the output of 'd' after it is finite" in found.evidence
