@@ -29,10 +29,15 @@ TORCH = "torch==2.13.0"
 # Tests of what is the same on each backend: CI runs them on TensorFlow.
 NEUTRAL = [
     "tests/cli",
+    "tests/diagnose/test_benchmark.py",
+    "tests/diagnose/test_healthy_kinds.py",
     "tests/export",
     "tests/plot",
     "tests/report",
     "tests/selection",
+    "tests/storage/test_damage.py",
+    "tests/storage/test_formats.py",
+    "tests/storage/test_other_readers.py",
     "tests/test_docs.py",
     "tests/test_examples.py",
     "tests/test_habits.py",
