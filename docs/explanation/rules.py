@@ -99,6 +99,13 @@ bce = "binary_crossentropy"
 explain("output_activation", record(Dense(8, "relu"), Dense(1), y=labels, loss=bce))
 
 # %% [markdown]
+# ### targets
+
+# %%
+seen = {"batch": {"y": "raw"}}
+explain("targets", record(Dense(8, "relu"), Dense(1, "relu"), wanted=seen))
+
+# %% [markdown]
 # ### undefined_loss
 
 

@@ -30,6 +30,7 @@ from hrcallbacks.diagnose.structure_rules import (
     OutputRange,
 )
 from hrcallbacks.diagnose.survey import Survey
+from hrcallbacks.diagnose.target_rules import Targets
 from hrcallbacks.diagnose.training_rules import LossRises, UpdateSize
 from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
 
@@ -62,6 +63,7 @@ __all__ = [
     "SaturatedUnits",
     "SilentOutputs",
     "Survey",
+    "Targets",
     "UndefinedLoss",
     "UntouchedRows",
     "UpdateSize",

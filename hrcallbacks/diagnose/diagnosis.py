@@ -30,6 +30,7 @@ from hrcallbacks.diagnose.structure_rules import (
     OutputRange,
 )
 from hrcallbacks.diagnose.survey import Survey
+from hrcallbacks.diagnose.target_rules import Targets
 from hrcallbacks.diagnose.training_rules import LossRises, UpdateSize
 from hrcallbacks.diagnose.unit_rules import DeadUnits, SaturatedUnits
 
@@ -45,6 +46,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             NanOrigin(),
             # What the model is made of, and what it starts with.
             OutputActivation(),
+            Targets(),
             UndefinedLoss(),
             InitialWeights(),
             HiddenActivations(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hrcallbacks.diagnose.rules import CannotLook, Rule
 from hrcallbacks.diagnose.structure import LINEAR, Loss, Node, Structure
+from hrcallbacks.diagnose.target_rules import range_of
 
 if TYPE_CHECKING:
     from hrcallbacks.diagnose.findings import Finding
@@ -131,9 +132,9 @@ class OutputRange(Rule):
     """An output activation that bounds the answers of a regression.
 
     A relu never answers below 0, a sigmoid or softmax keeps to 0 to 1, tanh to -1 to 1:
-    right if the targets do too, which a recording does not show. An accuracy of a
-    squared error says that the targets are classes. These are notes, unless nothing is
-    learnt.
+    right if the targets do too. Where these were recorded, the rule `targets` looks at
+    them instead. An accuracy of a squared error says that the targets are classes.
+    These are notes, unless nothing is learnt.
     """
 
     name: ClassVar[str] = "output_range"
@@ -166,7 +167,7 @@ class OutputRange(Rule):
                 path=path,
                 step=survey.steps[0],
             )
-        elif bounds:
+        elif bounds and range_of(survey.recording) is None:
             yield self.found(
                 "note",
                 f"{loss.name} with {last} at the output, which answers {bounds}",

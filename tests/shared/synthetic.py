@@ -13,6 +13,7 @@ def recording_of(
     gradients=None,
     weights=None,
     *,
+    batch=None,
     loss=None,
     batches=1,
     steps=None,
@@ -27,6 +28,7 @@ def recording_of(
         gradients: Dict from path to array, `(records, *shape)`; a path may end in
             `:norm` or another reduction's name.
         weights: Likewise.
+        batch: Likewise, by part of the data.
         loss: One number a record; falls from 1 if not given.
         batches: Batches in an epoch.
         steps: Number of each record's step; from 1 on if not given.
@@ -37,12 +39,16 @@ def recording_of(
     """
     columns = {
         Key(quantity, *reversed(parts(name))): np.asarray(array)
-        for quantity, arrays in (("gradients", gradients), ("weights", weights))
+        for quantity, arrays in (
+            ("gradients", gradients),
+            ("weights", weights),
+            ("batch", batch),
+        )
         for name, array in (arrays or {}).items()
     }
     shapes = dict(shapes or {})
     for key, array in columns.items():
-        if key.reduction == "raw":
+        if key.reduction == "raw" and key.quantity != "batch":
             shapes.setdefault(key.path, array.shape[1:])
     steps = steps if steps is None else [*steps]
     loss = loss if loss is None else [*loss]
@@ -53,7 +59,7 @@ def recording_of(
         "variables": list(shapes.items()),
         "reductions": {
             q: {key.reduction: {} for key in columns if key.quantity == q}
-            for q in ("gradients", "weights")
+            for q in ("gradients", "weights", "batch")
         },
         **attributes,
     }
