@@ -38,6 +38,7 @@ NEUTRAL = [
     "tests/storage/test_damage.py",
     "tests/storage/test_formats.py",
     "tests/storage/test_other_readers.py",
+    "tests/storage/test_remote.py",
     "tests/test_docs.py",
     "tests/test_examples.py",
     "tests/test_habits.py",
@@ -96,6 +97,13 @@ def zoo(session: nox.Session, backend: str) -> None:
     finally:
         if table.is_file():
             print(table.read_text(), end="")
+
+
+@nox.session(default=False)
+def remote(session: nox.Session) -> None:
+    """Train with a store on S3, on a server on loopback."""
+    install(session, "tensorflow", "test", "remote")
+    run_tests(session, "tensorflow", "tests/storage/test_remote.py")
 
 
 @nox.session(default=False)

@@ -220,7 +220,7 @@ SEARCHES = {
     "wandb": "explanation/comparison",
     "vanishing gradient": "how-to/diagnose",
     "dead relu": "how-to/diagnose",
-    "nan loss": "how-to/diagnose",
+    "nan loss": "how-to/nan",
     "heatmap": "reference/plots",
     "trajectories": "reference/plots",
     "pytorch": "how-to/backends",

@@ -159,6 +159,14 @@ print(len(resumed), "records, complete:", resumed.attributes["complete"])
 print("each step once:", resumed.index["step"].tolist() == [*range(1, 81)])
 
 # %% [markdown]
+# ## A store elsewhere
+#
+# A store may be a URL of any file system that fsspec knows:
+# `store="s3://bucket/run.zarr"` after `pip install s3fs`. It is written while training
+# goes on, resumed and opened alike. Only one recorder may write there at a time: on a
+# disk of its own a lock sees to that, behind a URL you do.
+
+# %% [markdown]
 # ## Take it elsewhere
 #
 # A recording in memory can be saved as a store; any recording goes to xarray, read as

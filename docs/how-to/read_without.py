@@ -57,7 +57,7 @@ model.fit(x, x[:, :1], batch_size=16, epochs=3, verbose=0, callbacks=[recorder])
 # %%
 import xarray as xr
 
-xr.open_zarr(path)
+print(xr.open_zarr(path))
 
 # %% [markdown]
 # Everything else is in groups, which `open_datatree` opens together. Paths of variables

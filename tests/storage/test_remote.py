@@ -14,7 +14,7 @@ import pytest
 import hrcallbacks as hr
 
 ROOT = Path(__file__).parents[2]
-pytest.importorskip("s3fs")
+s3fs = pytest.importorskip("s3fs")
 servers = pytest.importorskip("moto.server")
 
 # Epochs take longer than a look at the store does.
@@ -58,8 +58,6 @@ def bucket(monkeypatch):
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
     }.items():
         monkeypatch.setenv(name, value)
-    import s3fs
-
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem().mkdir("runs")
     yield "s3://runs"
