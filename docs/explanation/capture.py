@@ -198,8 +198,9 @@ print("Recorded steps:", gradients.recording.index["step"].tolist())
 pd.DataFrame(look.rows).set_index("step").T
 
 # %% [markdown]
-# Steps that are not recorded call the same function as without a recorder; [What it
-# costs](cost.ipynb) measures them. Other callbacks get the same logs as always.
+# Steps that are not recorded call the same function as without a recorder; [What
+# recording costs](cost.ipynb) measures them. Other callbacks get the same logs as
+# always.
 #
 # ## A tap in each layer
 #

@@ -51,9 +51,9 @@ model.compile("adam", loss="mse")
 # %% [markdown]
 # ## The same histograms
 #
-# Keep Keras' callback for the metrics and the graph, and put a recorder with the sink
-# `hr.TensorBoard` beside it. Each gets a folder of its own below the one that
-# TensorBoard reads.
+# Keep Keras' callback for the metrics and the graph, and put a recorder beside it whose
+# `sinks`, which receive its records, are one `hr.TensorBoard`. Each gets a folder of
+# its own below the one that TensorBoard reads.
 
 # %%
 recorder = hr.GradientRecorder(sinks=[hr.TensorBoard(logs / "gradients")])
@@ -100,6 +100,6 @@ print(*(tag for tag in events.Tags()["tensors"] if "kernel" in tag), sep="\n")
 hr.plot.histograms(recorder.recording)
 
 # %% [markdown]
-# [Choose what is recorded](choose.ipynb) has the other reductions, and
-# [Send it to TensorBoard](to_tensorboard.ipynb) writes the files from a recording
+# [Choose what to record, and when](choose.ipynb) has the other reductions, and [Send
+# gradients to TensorBoard](to_tensorboard.ipynb) writes the files from a recording
 # afterwards.

@@ -2,9 +2,9 @@
 # # Command line
 #
 # `hrcallbacks` looks at recordings from the shell; `python -m hrcallbacks` is the same.
-# A recording is a store, such as `GradientRecorder(store="run.zarr")` or
-# `recording.save("run.zarr")` writes. No command needs Keras. What follows is what
-# `--help` says.
+# A recording is a store, as `GradientRecorder(store="run.zarr")` or
+# `recording.save("run.zarr")` writes it. No command needs Keras. The rest of this page
+# is what `--help` says.
 
 # %% tags=["setup"]
 import contextlib
