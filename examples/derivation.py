@@ -468,9 +468,9 @@ pd.DataFrame(
 # **Before and after.** A row of the published tables holds the gradient at the weights
 # *before* the step, and the weights *after* it. So does a record, unless you pass
 # `weights_at="before"`. The first step of
-# [Adam](#from-the-gradient-to-the-next-weight-adam) is as long as the learning rate,
-# 0.1 here, however large the gradient is: only its sign counts. Where the gradient is
-# 0, the weight stays.
+# [Adam](#from-the-gradient-to-the-next-weight-adam) is almost exactly as long as the
+# learning rate, 0.1 here, however large the gradient is: only its sign counts. Where
+# the gradient is 0, the weight stays.
 
 # %%
 before = recorded_step(x, y, weights_at="before").weights["hidden/kernel"][0]

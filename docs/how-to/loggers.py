@@ -54,8 +54,8 @@ recorder = hr.GradientRecorder(
 # Put the recorder *before* the logger, because Keras calls callbacks in order.
 
 # %%
-csv = keras.callbacks.CSVLogger(path)
-history = model.fit(x, y, epochs=3, verbose=0, callbacks=[recorder, csv])
+log = keras.callbacks.CSVLogger(path)
+history = model.fit(x, y, epochs=3, verbose=0, callbacks=[recorder, log])
 pd.read_csv(path).T
 
 # %% [markdown]

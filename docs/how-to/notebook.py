@@ -112,7 +112,8 @@ except KeyboardInterrupt:
 # %% [markdown]
 # ## Show it
 #
-# A recording that is the last line of a cell shows a summary and the first rows:
+# A recording that is the last line of a cell shows a summary and the first rows. It
+# says that this one is incomplete, because the fit was stopped:
 
 # %%
 recorder.recording
@@ -123,7 +124,7 @@ recorder.recording
 
 # %%
 # Figure: Norms of the gradients of the two layers over the sixteen recorded steps.
-hr.plot.gradient_flow(recorder.recording)
+ax = hr.plot.gradient_flow(recorder.recording)
 
 # %% [markdown]
 # With the extra `notebook`, `recording.explore()` shows the [interactive

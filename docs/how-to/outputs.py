@@ -116,7 +116,7 @@ product = np.einsum("tbi,tbo->tio", inputs, deltas)
 np.abs(product - recording.gradients["head/kernel"]).max()
 
 # %% [markdown]
-# That is float32 rounding.
+# What is left, if anything, is float32 rounding.
 #
 # ## The optimizer's variables
 

@@ -116,7 +116,7 @@ for trial_id, recording in zip(tuner.oracle.start_order, recordings, strict=True
 pd.DataFrame(rows)
 
 # %% [markdown]
-# The score says which trial did best; the recordings say why the others did not. With
+# The score says which trial did best; the recordings show what happened in each. With
 # many trials, [Compare many runs](runs.ipynb) draws medians and makes tables of all.
 
 # %%

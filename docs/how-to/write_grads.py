@@ -57,7 +57,7 @@ model.compile("adam", loss="mse")
 
 # %%
 recorder = hr.GradientRecorder(sinks=[hr.TensorBoard(logs / "gradients")])
-model.fit(
+history = model.fit(
     x,
     y,
     epochs=3,
@@ -97,7 +97,7 @@ print(*(tag for tag in events.Tags()["tensors"] if "kernel" in tag), sep="\n")
 # %%
 # Figure: Histograms of the gradients of the four variables of the network, one panel
 # for each variable, with the three epochs along one axis.
-hr.plot.histograms(recorder.recording)
+panels = hr.plot.histograms(recorder.recording)
 
 # %% [markdown]
 # [Choose what to record, and when](choose.ipynb) has the other reductions, and [Send
