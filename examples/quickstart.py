@@ -93,12 +93,13 @@ print(recorder.recording.replay())
 #   browser](how-to/report.ipynb), or [compare many runs](how-to/runs.ipynb).
 # - Record [a CNN](how-to/cnn.ipynb), on [JAX or PyTorch](how-to/backends.ipynb), on
 #   [several devices](how-to/devices.ipynb), [in mixed
-#   precision](how-to/mixed_precision.ipynb), or [outside
-#   `fit`](how-to/outside_fit.ipynb).
+#   precision](how-to/mixed_precision.ipynb), [in a notebook](how-to/notebook.ipynb), or
+#   [outside `fit`](how-to/outside_fit.ipynb).
 # - Read [which gradient is recorded](explanation/which_gradient.ipynb), and [why training
 #   stays the same](explanation/unchanged.ipynb).
-# - Look up [every class and function](reference/recorder.md), or [an error or
-#   warning](faq.ipynb).
+# - Look up [every class and function](reference/recorder.md), [every
+#   plot](reference/plots.ipynb), [the command line](reference/command_line.ipynb), or
+#   [an error or warning](faq.ipynb).
 #
 # The bundled stars are *reconstructed*: synthetic stars, solved from two published
 # tables. [The stars](tutorials/stars.ipynb) says what they can show.

@@ -88,8 +88,8 @@ if not len(missed):
 # %% [markdown]
 # ## How far to trust this
 #
-# - The rules were written with faults like these in mind. A high share here says that
-#   known faults are found, not that an unknown one will be.
+# - [The rules](rules.ipynb) were written with faults like these in mind. A high share
+#   here says that known faults are found, not that an unknown one will be.
 # - Each program has one fault, in a small network. A real one may have several.
 # - Faults that leave no trace in gradients, loss or structure cannot be seen: wrong
 #   metrics, data that leak from training to validation, a task that cannot be learnt.

@@ -124,3 +124,5 @@ display(pd.DataFrame(contents).set_index("folder"))
 # `Backend`. The docstring of each says what an implementation must do, and for stores
 # and backends there is a suite of tests that every implementation must pass.
 # `CONTRIBUTING.md` says which file to write, and where to register it.
+#
+# [How gradients leave a compiled step](capture.ipynb) follows a single step in detail.

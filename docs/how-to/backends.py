@@ -89,3 +89,6 @@ print(recording.replay())
 
 # %%
 print(recording.attributes["backend"])
+
+# %% [markdown]
+# To train on more than one device, see [Record on several devices](devices.ipynb).

@@ -145,3 +145,8 @@ mean = record(epoch_gradient="mean").gradients["head/kernel"]
 every = record(record_freq=1).gradients["head/kernel"]
 difference = mean - every.reshape(4, 16, 16, 1).mean(axis=1)
 print("largest difference:", np.abs(difference).max())
+
+# %% [markdown]
+# [See inside a layer](outputs.ipynb) records what layers compute as well, and [Record
+# large models, or to disk](large_models.ipynb) is for records that do not fit in
+# memory.

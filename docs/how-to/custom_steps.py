@@ -174,3 +174,5 @@ print(recorder.recording.replay())
 # If an optimizer is out of reach, such as in a global variable, `fit` warns and names
 # those that it found. On JAX a `train_step` is a function of the state and calls
 # `optimizer.stateless_apply`, which the recorder watches instead.
+#
+# If you write the whole loop yourself, see [Record outside `fit`](outside_fit.ipynb).

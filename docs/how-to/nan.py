@@ -140,3 +140,5 @@ print(recorder.recording.diagnose("nan_origin")["evidence"].iloc[0])
 # - Infinity counts as well. With float16 and a `LossScaleOptimizer`, infinity on the
 #   way back is normal now and then: the optimizer skips such a step, and the finding is
 #   a note.
+#
+# [Find out why training fails](diagnose.ipynb) looks for other faults too.

@@ -144,3 +144,6 @@ velocity.tail(3)
 #
 # A layer that the training step never calls gives nothing. If a glob matches only such
 # layers, a warning says so after the first epoch.
+#
+# [Find where a NaN begins](nan.ipynb) puts such records to use, and [How gradients
+# leave a compiled step](../explanation/capture.ipynb) shows how they are taken.

@@ -4,7 +4,8 @@
 # `hrcallbacks` looks at recordings from the shell; `python -m hrcallbacks` is the same.
 # A recording is a store, as `GradientRecorder(store="run.zarr")` or
 # `recording.save("run.zarr")` writes it. No command needs Keras. The rest of this page
-# is what `--help` says.
+# is what `--help` says. [Look at a run in a browser](../how-to/report.ipynb) shows what
+# `report` makes.
 
 # %% tags=["setup"]
 import contextlib
