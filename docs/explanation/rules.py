@@ -241,9 +241,9 @@ explain("vanishing", record(*deep, Dense(1)))
 # %% [markdown]
 # ### saturated_layer
 #
-# It compares the first quarter of a run with the last, and finds tanh units, for
-# example, that a far too high rate has driven to where they are flat. This is its text
-# alone, without a run.
+# It compares the first quarter of a run with the last. It finds, for example, tanh
+# units that far too high a rate has driven into their flat ends. Here is its text,
+# without a run.
 
 # %%
 print(inspect.getdoc(hr.diagnose.SaturatedLayer))
