@@ -21,6 +21,7 @@
 import ast
 import html
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def fit(recorder, model=None, **options):
         try:
             model.fit(x, 2 * x, verbose=0, callbacks=[recorder], **options)
         except (TypeError, ValueError, FileExistsError) as error:
-            print(f"{type(error).__name__}: {error}")
+            print(textwrap.fill(f"{type(error).__name__}: {error}", 80))
     for warning in caught:
-        print(f"{warning.category.__name__}: {warning.message}")
+        print(textwrap.fill(f"{warning.category.__name__}: {warning.message}", 80))
     return recorder
 
 

@@ -33,6 +33,7 @@
 
 # %% tags=["setup"]
 import tempfile
+import textwrap
 from pathlib import Path
 
 import keras
@@ -79,7 +80,7 @@ other.compile("adam", loss="mse")
 try:
     other.fit(x, y, verbose=0, callbacks=[recorder])
 except ValueError as error:
-    print(error)
+    print(textwrap.fill(str(error), 80))
 
 # %%
 recorder.reset()
