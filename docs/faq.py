@@ -12,8 +12,8 @@
 # %% [markdown]
 # # Questions, warnings and errors
 #
-# Did the package say something to you? Search this page for a few words of it. The
-# warnings come with what to do; an error says that itself.
+# Did you get a warning or an error? Search this page for a few words of it. Each
+# warning is listed with what to do; an error says that itself.
 #
 # Install: `pip install "hrcallbacks[tensorflow,zarr]"`
 
@@ -21,6 +21,7 @@
 import ast
 import html
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def fit(recorder, model=None, **options):
         try:
             model.fit(x, 2 * x, verbose=0, callbacks=[recorder], **options)
         except (TypeError, ValueError, FileExistsError) as error:
-            print(f"{type(error).__name__}: {error}")
+            print(textwrap.fill(f"{type(error).__name__}: {error}", 80))
     for warning in caught:
-        print(f"{warning.category.__name__}: {warning.message}")
+        print(textwrap.fill(f"{warning.category.__name__}: {warning.message}", 80))
     return recorder
 
 
@@ -63,14 +64,14 @@ def fit(recorder, model=None, **options):
 #
 # ### Why is my recording empty?
 #
-# Because no step was run that `record_freq` selects, or because the recorder was not
-# passed to `fit`. The warning says which:
+# Either `record_freq` selected none of the steps that were run, or the recorder was not
+# passed to `fit`. In the first case a warning says so:
 
 # %%
 recorder = fit(hr.GradientRecorder(record_freq=1000))
 
 # %% [markdown]
-# ### Why do I have one record an epoch, and not one a step?
+# ### Why do I have one record per epoch, and not one per step?
 #
 # That is the default, `record_freq="epoch"`: the last step of each epoch. Pass
 # `record_freq=1` for every step, or `record_freq=100` for every hundredth.
@@ -83,8 +84,8 @@ recorder = fit(hr.GradientRecorder(record_freq=1000))
 # ### Is this the gradient before or after clipping?
 #
 # Before. It is what the optimizer was given: before clipping, accumulation and weight
-# decay, and without a loss scale. [Which gradient](explanation/which_gradient.ipynb)
-# has all of them side by side.
+# decay, and without a loss scale. [Which gradient is
+# recorded?](explanation/which_gradient.ipynb) has all of them side by side.
 #
 # ### Are the weights those before or after the step?
 #
@@ -97,9 +98,9 @@ recorder = fit(hr.GradientRecorder(record_freq=1000))
 #
 # ### Does it change or slow down my training?
 #
-# It does not change it; [here is the proof](explanation/unchanged.ipynb).
-# [What it costs](explanation/cost.ipynb) depends on what you record. Steps that are not
-# recorded cost nothing that we could measure.
+# It does not change it; [here is the proof](explanation/unchanged.ipynb). [What it
+# costs](explanation/cost.ipynb) depends on what you record. Steps that are not recorded
+# cost nothing that we could measure.
 #
 # ### My model is too large for memory. What can I do?
 #
@@ -112,7 +113,7 @@ recorder = fit(hr.GradientRecorder(record_freq=1, max_bytes=100), epochs=5)
 # Record a reduction such as `gradients="norm"`, fewer steps or fewer variables, or
 # write to disk with `store="run.zarr"`: see [Large models](how-to/large_models.ipynb).
 #
-# ### No variable matches my pattern. How are they called?
+# ### No variable matches my pattern. What are they called?
 #
 # The message lists their paths:
 
@@ -142,19 +143,19 @@ recorder = fit(hr.GradientRecorder(store=folder / "run.zarr"))
 # %% [markdown]
 # ### Why did KerasTuner leave my recorder empty?
 #
-# Tuners train with copies of their callbacks: see
-# [Tuning many runs](how-to/tuning.ipynb).
+# Tuners train with copies of their callbacks: see [Tune with KerasTuner or
+# scikit-learn](how-to/tuning.ipynb).
 #
 # ### Why does `replay()` find a large error?
 #
-# A replay needs every step (`record_freq=1`), all variables and raw values. It is then
-# float32 noise. If something else changed the weights, such as a callback, a constraint
-# or a second optimizer that the recorder did not see, it says so.
+# A replay needs every step (`record_freq=1`), all variables and raw values. Its error
+# is then float32 noise. If something else changed the weights, such as a callback or a
+# second optimizer that the recorder did not see, it says so.
 #
 # ### Which backends and versions does it work with?
 #
-# Keras 3.10 or newer on TensorFlow, JAX and PyTorch; see
-# [Backends](how-to/backends.ipynb).
+# Keras 3.10 or newer on TensorFlow, JAX and PyTorch; see [Use JAX or
+# PyTorch](how-to/backends.ipynb).
 #
 # ## Warnings
 #
@@ -243,8 +244,8 @@ listed(
 # ## Errors
 #
 # Bad arguments are refused before training starts. Each message says what it received,
-# what there is, and what to type. Here they are, by the part of the package that they
-# come from; those that are put together as they are raised are left out.
+# what there is, and what to type. Here they are, by the part of the package that raises
+# them. Messages without a fixed text are left out.
 
 # %% tags=["picture"]
 PARTS = {

@@ -12,13 +12,13 @@
 # %% [markdown]
 # # An audit of the published tables
 #
-# This page asks two questions about the published tables. Are they consistent in
-# themselves: do the printed gradients, fed to Adam, give the printed weights? That
-# needs no star at all. And is the bundled catalogue more than a fit? A catalogue
-# reconstructed from the LR 0.1 table *alone* has to predict the LR 0.3 table, which it
-# has never seen.
+# This page asks two questions about the [published tables](tables.ipynb). Are they
+# consistent in themselves: do the printed gradients, fed to Adam, give the printed
+# weights? That needs no star at all. And is the bundled catalogue more than a fit? A
+# catalogue reconstructed from the table at learning rate (LR) 0.1 *alone* has to
+# predict the table at 0.3, which it has never seen.
 
-# %%
+# %% tags=["setup"]
 import argparse
 import os
 import sys
@@ -123,9 +123,9 @@ print(f"{replayed} weights explained by the initial weights and the printed grad
 # %% [markdown]
 # ## The held-out table
 #
-# `reconstruct_catalog.py` solves for 10,000 synthetic stars from published tables. Here
-# it is given the LR 0.1 table alone. The stars that come out are then trained on at a
-# learning rate of 0.3, from the other initial weights.
+# [`reconstruct_catalog.py`](reconstruction.ipynb) solves for 10,000 synthetic stars
+# from published tables. Here it is given the LR 0.1 table alone. The stars that come
+# out are then trained on at a learning rate of 0.3, from the other initial weights.
 
 # %%
 # Beside this script; a notebook starts in the project's root.
@@ -180,5 +180,6 @@ for rate, role in zip(RATES, ("fitted to", "predicted"), strict=True):
         )
 
 # %% [markdown]
-# Both runs see the same few sums over the stars, and the LR 0.1 table determines them.
-# It says nothing about single stars: many other samples would have done as well.
+# So the answer to both questions is yes. Both runs see the same few sums over the
+# stars, and the LR 0.1 table determines them. It says nothing about single stars: many
+# other samples would have done as well.

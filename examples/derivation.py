@@ -12,12 +12,13 @@
 # %% [markdown]
 # # Back-propagation by hand
 #
-# How does a network know in which direction to change each of its weights? This page
-# answers that for a network small enough to follow with a pencil: one input, six ReLU
-# units, one output. There are twelve equations. Each is followed by the NumPy that
+# How does a network know in which direction to change each of its weights? From the
+# *gradient*: for each weight, how fast the error changes when that weight does. This
+# page computes it for a network small enough to follow with a pencil: one input, six
+# ReLU units, one output. There are twelve equations. Each is followed by the NumPy that
 # computes it for one star, and by what the recorder saw in a training step of Keras on
-# that star. Then the same is done for all stars. At the end, Adam turns two of the
-# published gradients into a weight, one operation at a time.
+# that star. Then the same is done for all stars. At the end, Adam, the optimizer, turns
+# two of the published gradients into a weight, one operation at a time.
 #
 # The equations, the network and the two tables are those of a course notebook,
 # *Assignment 4*, dated 18 October 2025, which this site calls "published".
@@ -63,7 +64,9 @@ print(f"y = {y:.6f}, that is {10**y:.0f} K")
 #
 # Each hidden unit $i$ has a weight $w^{(1)}_i$ and a bias $b^{(1)}_i$. A second weight,
 # $w^{(2)}_i$, carries what the unit gives to the output, which adds the six and a bias
-# $b^{(2)}$. The superscript counts the layers, the subscript the units.
+# $b^{(2)}$. The sum is the prediction $\hat y$. The superscript counts the layers, the
+# subscript the units. Keras calls the weights of a layer, without its biases, its
+# *kernel*.
 
 # %% tags=["picture"]
 # Figure: The 1-6-1 network. On the left the input x; in the middle six hidden units,
@@ -126,9 +129,11 @@ pd.DataFrame({"w1": w1, "b1": b1, "w2": w2}, index=pd.RangeIndex(1, 7, name="uni
 # %% [markdown]
 # ## One step of training, recorded
 #
-# Keras trains a copy of this network on that star for one step. The recorder keeps what
-# the layers compute on the way, and the gradient of the loss with respect to each of
-# these numbers. The loss is that of equation [(4)](#eq-4) below.
+# Keras trains a copy of this network on that star for one *step*: it computes the
+# gradient, and the optimizer changes each weight once. The recorder keeps what the
+# layers compute on the way, and the gradient of the loss with respect to each of these
+# numbers. The loss, which says how wrong the prediction is, is that of equation
+# [(4)](#eq-4) below.
 
 
 # %%
@@ -181,6 +186,8 @@ compare(z, "outputs", "hidden/preactivation")
 # A rectified linear unit (ReLU) passes positive numbers on, and gives 0 otherwise:
 #
 # $$y_i = \max(0, z_i) \tag{2}$$
+#
+# (With an index, $y_i$ is what a hidden unit gives; $y$ alone is the target.)
 
 # %%
 hidden = np.maximum(0, z)
@@ -213,10 +220,10 @@ print(f"recorded {one_star.index['loss'][0]:.6f}")
 # ## Backward: from the loss to each weight
 #
 # How much does the loss change when a weight changes a little? That is the derivative
-# of $L$ with respect to the weight. A weight of the first layer does not act on $L$
-# directly: it changes $z_i$, which changes $y_i$, which changes $\hat y$, which changes
-# $L$. The **chain rule** says that the derivative along such a chain is the product of
-# the derivatives of its links,
+# of $L$ with respect to the weight; all these derivatives together are the gradient. A
+# weight of the first layer does not act on $L$ directly: it changes $z_i$, which
+# changes $y_i$, which changes $\hat y$, which changes $L$. The **chain rule** says that
+# the derivative along such a chain is the product of the derivatives of its links,
 #
 # $$\frac{\partial L}{\partial w^{(1)}_i}
 #   = \frac{\partial L}{\partial \hat y}\,
@@ -427,7 +434,8 @@ comparison
 #
 # **The factor one half.** Equation [(4)](#eq-4) halves the square, so that equation
 # [(5)](#eq-5) has no factor 2. Keras' mean squared error does not halve it. Over many
-# stars it is a mean, so the recorded gradient is twice the mean of the equations.
+# stars it is a mean, so the recorded gradient is twice the mean of what the equations
+# give for each star.
 
 # %%
 print(f"Keras' loss of this star: {recording.index['loss'][0]:.6f}")
@@ -459,8 +467,10 @@ pd.DataFrame(
 # %% [markdown]
 # **Before and after.** A row of the published tables holds the gradient at the weights
 # *before* the step, and the weights *after* it. So does a record, unless you pass
-# `weights_at="before"`. Adam's first step is as long as the learning rate, however
-# large the gradient is: only its sign counts.
+# `weights_at="before"`. The first step of
+# [Adam](#from-the-gradient-to-the-next-weight-adam) is almost exactly as long as the
+# learning rate, 0.1 here, however large the gradient is: only its sign counts. Where
+# the gradient is 0, the weight stays.
 
 # %%
 before = recorded_step(x, y, weights_at="before").weights["hidden/kernel"][0]
@@ -479,9 +489,10 @@ pd.DataFrame(
 # %% [markdown]
 # ## All stars at once
 #
-# One step over the whole catalogue is the first epoch of the published run at learning
-# rate 0.1. The table compares three things: twice the mean of the equations over all
-# stars, the recorded gradient, and the first row of the published table.
+# An *epoch* is one pass over the data. In the published runs every step uses all stars,
+# as one *batch*, so an epoch is a single step. This is the first one at learning rate
+# 0.1. The table compares three things: twice the mean of the equations over all stars,
+# the recorded gradient, and the first row of the published table.
 
 # %%
 whole = recorded_step(stars_x, stars_y)
@@ -533,6 +544,8 @@ plt.show()
 #   \hat v_t = \frac{v_t}{1 - \beta_2^t}, \qquad
 #   w_t = w_{t-1} - \eta\, \frac{\hat m_t}{\sqrt{\hat v_t} + \epsilon}$$
 #
+# The tiny $\epsilon$ only prevents a division by zero.
+#
 # Here is $w^{(1)}_1$ on its way from row 1 to row 2 of the published table at learning
 # rate 0.1. Row 1 gives the weight $w_1$ and the gradient $g_1$, row 2 the gradient
 # $g_2$. What should come out is the weight in row 2.
@@ -563,8 +576,8 @@ print(f"row 2 of the table    {w_2:.6f}")
 # %% [markdown]
 # The second step is a little shorter than the learning rate. It would be exactly as
 # long if both gradients were equal; the more they differ, the smaller their mean is
-# next to their root mean square. The same lines for all ten rows, from the initial
-# weight on:
+# compared with their root mean square. Here is the same for all ten rows, starting from
+# the initial weight:
 
 
 # %%
@@ -594,6 +607,7 @@ for how, size in (("exact", exact), ("as in Keras", backprop.adam_step_size)):
 # slightly too small, and all steps slightly too short; `backprop.adam_step_size`
 # repeats this. What is left after that is less than the last printed digit.
 #
-# [An audit of the tables](audit.ipynb) does this for every printed weight, with Keras'
-# own Adam. [The two tables](tables.ipynb) shows how all these numbers develop over ten
-# epochs, and [What the network has learnt](predictions.ipynb) what they amount to.
+# Next, [the two tables](tables.ipynb) show how all these numbers develop over ten
+# epochs, and [What the network has learnt](predictions.ipynb) what they amount to. [An
+# audit of the tables](audit.ipynb) repeats this section for every printed weight, with
+# Keras' own Adam.

@@ -10,7 +10,7 @@
 # ---
 
 # %% [markdown]
-# # The same start, and the smallest rate that fails
+# # At which learning rate does the loss start to rise?
 #
 # The published notebook draws two conclusions from the [two tables](tables.ipynb):
 #
@@ -113,8 +113,8 @@ figures.trainer(starts, published, x, y)
 
 # %% [markdown]
 # The first conclusion needs its start: from B the loss rises even at 0.1. The second
-# holds from both starts, and says "can" with good reason. What neither says is that the
-# larger rate does worse. Which one does better depends on when one looks:
+# holds from both starts, and says "can" with good reason. Neither says that the larger
+# rate does worse. Which one does better depends on when you look:
 
 # %%
 later = {}
@@ -235,3 +235,5 @@ for start, rate in thresholds["smallest rate"].items():
 # rates a little above 0.1, and from start B it already rises at rates below 0.1. The
 # smallest rate at which the loss rises is a property of the network, the stars *and*
 # the weights that training starts from.
+#
+# Next: [where the stars come from](stars.ipynb), and what they can show.

@@ -16,8 +16,9 @@
 # temperature from its luminosity. It is trained for ten epochs with Adam, once at a
 # learning rate of 0.1 and once at 0.3. A `GradientRecorder` in `model.fit` keeps every
 # weight and gradient. This page makes two tables of them and compares both, number by
-# number, with the published ones: those of a course notebook, *Assignment 4*, dated
-# 18 October 2025, from which network, training and data preparation are taken.
+# number, with the published ones: those of a course notebook, *Assignment 4*, dated 18
+# October 2025, from which network, training and data preparation are taken.
+# [Back-propagation by hand](derivation.ipynb) explains every term used here.
 
 # %% tags=["setup"]
 import argparse
@@ -155,8 +156,9 @@ def show_figure(name):
 # stars](stars.ipynb), solved from the published tables so that training on them gives
 # these tables again. No telescope saw them.
 #
-# `x` is the base-10 logarithm of the luminosity, scaled to run from 0 to 1; `y` is that
-# of the effective temperature in kelvin. Both are shuffled with seed 1453.
+# `x` is the base-10 logarithm of the luminosity, scaled to run from 0 to 1; `y` is the
+# base-10 logarithm of the effective temperature in kelvin, not scaled. The stars are
+# shuffled with seed 1453.
 
 # %%
 x, y = hr.training_data(catalog, seed=1453)
@@ -219,10 +221,10 @@ recordings[0.1]
 # %% [markdown]
 # ## The tables
 #
-# These are the tables in the published layout. $w^{(1)}_3$, or `w^1_3` in print, is the
-# third weight of the first kernel, and $g^{(1)}_3$ its gradient. In each row, the mean
-# output, the loss and the gradients are those before the update, the weights those
-# after it.
+# These are the tables in the published layout. $w^{(1)}_3$, or `w^1_3` in plain text,
+# is the third weight of the first kernel (the weights of the hidden layer), and
+# $g^{(1)}_3$ its gradient. In each row, the mean output, the loss and the gradients are
+# those before the update, the weights those after it.
 
 
 # %%
@@ -310,13 +312,13 @@ axes[0].legend(frameon=False)
 show_figure("loss_curves")
 
 # %% [markdown]
-# The output starts near zero, and all targets lie near their mean, printed above. So at
-# first every gradient pulls the output up, and Adam takes steps of about the learning
-# rate. At 0.3 the output is above the targets by row 4: Adam's average of past
-# gradients carries it on beyond them.
+# The output starts near zero, and all targets lie near their mean, printed above with
+# the data. So at first every gradient pulls the output up, and Adam takes steps of
+# about the learning rate. At 0.3 the output is above the targets by row 4: Adam's
+# average of past gradients carries it on beyond them.
 #
 # The loss at 0.1 falls in every epoch, and yet the network does not predict anything
-# useful after ten. A prediction that is the same for all stars, their mean, is better:
+# useful after ten. Predicting the mean for every star, a constant, is better:
 
 # %%
 for rate, recording in recordings.items():
@@ -398,6 +400,6 @@ for rate, recording in recordings.items():
     print(f"\nLearning rate {rate}\n\n{recording.diagnose()}")
 
 # %% [markdown]
-# Two questions are left. Is it the learning rate that makes the loss rise, or the other
-# starting weights? And at which rate does it begin to rise? See
-# [The same start, and the smallest rate that fails](learning-rates.ipynb).
+# Three questions are left. [What has the network learnt?](predictions.ipynb) Is it the
+# learning rate that makes the loss rise, or the other starting weights? And [at which
+# rate does it begin to rise?](learning-rates.ipynb)

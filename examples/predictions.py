@@ -54,6 +54,7 @@ yardsticks = {
 }
 for name, loss in yardsticks.items():
     print(f"{name:>19}: loss {loss:.5f}, rms error {np.sqrt(loss):.3f} dex")
+print(f"The constant, the mean: {y.mean():.2f}; y: {y.min():.2f} to {y.max():.2f}")
 
 # %% [markdown]
 # (A dex is a factor of ten in the temperature; 0.01 dex are about 2 %.)
@@ -136,11 +137,11 @@ temperatures(10)
 # %% [markdown]
 # **After ten epochs the network predicts nonsense.** The loss has fallen a long way
 # from its first row, but only because the output started near 0, and every target lies
-# near 3.67. Ten steps bring the output up to the targets on average. A constant does
-# that much better. The network has not learnt the relation yet: all weights moved so as
-# to lift the output, and as $x$ is never negative, that also made the curve steep. And
-# an error in a logarithm is a factor in the temperature, which is how the brightest
-# star gets so hot.
+# near the mean. Ten steps bring the output up to the targets on average. A constant
+# does that much better. The network has not learnt the relation yet: all weights moved
+# so as to lift the output, and as $x$ is never negative, that also made the curve
+# steep. And an error in a logarithm is a factor in the temperature, which is how the
+# brightest star gets so hot.
 #
 # Nor had the loss at 0.1 come to rest: with the weights that row 10 leaves it is larger
 # than in row 10. One more row, and the table would show a rise at 0.1 too.
@@ -266,3 +267,5 @@ for rate, run in runs.items():
 # at the faintest star. A unit that lifts the output has its bias raised, and its kink
 # moves out of the range of the stars; a unit that lowers the output has its bias
 # reduced, its kink crosses the stars within a few steps, and then the unit is dead.
+#
+# Next: [at which learning rate does the loss start to rise?](learning-rates.ipynb)

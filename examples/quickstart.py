@@ -39,8 +39,9 @@ model.fit(x, y, batch_size=len(x), epochs=10, verbose=0, callbacks=[recorder])
 print(recorder.recording.gradients["hidden/kernel"][0])  # Of the first step.
 
 # %% [markdown]
-# Those are the gradients of six weights on TensorFlow; the other backends draw other first
-# weights from the same seed. The recording has all steps, variables and weights:
+# These are the gradients of the hidden layer's six weights in the first step. They are
+# those of TensorFlow: other backends draw other initial weights from the same seed. The
+# recording has every step and every weight, here in motion:
 
 # %%
 # Figure: The network that was just trained, one frame for each of ten steps: one input,
@@ -70,11 +71,11 @@ animation
 # |---|---|---|
 # | `write_grads=True`, removed in TensorFlow 2 | gradients computed again, on validation data | the gradients of training: [coming from `write_grads`](how-to/write_grads.ipynb) |
 # | Keras' `TensorBoard` callback | weights, no gradients | `hr.TensorBoard` [adds the gradients](how-to/to_tensorboard.ipynb) beside them |
-# | W&B's old `WandbCallback(log_gradients=True)` | gradients computed again, after the epoch | the same step's; a [small class](how-to/sinks.ipynb) sends them to W&B |
+# | W&B's old `WandbCallback(log_gradients=True)` | gradients computed again, after the epoch | the norms of the same step: `hr.Logs()` [sends them to W&B](how-to/loggers.ipynb) |
 # | a `GradientTape` in a `train_step` of your own | whatever you write | [keep your `train_step`](how-to/custom_steps.ipynb), add the callback |
 #
-# [Other tools, side by side](explanation/comparison.md) has the rest, with sources.
-# [A run can be looked at in a browser](how-to/report.ipynb), as one file.
+# [Other tools that record gradients](explanation/comparison.md) has the rest, with
+# sources.
 #
 # ## Check it yourself
 #
@@ -87,13 +88,18 @@ print(recorder.recording.replay())
 # %% [markdown]
 # ## Where to go next
 #
+# - Learn [back-propagation by hand](tutorials/derivation.ipynb), the first tutorial.
+# - [Find out why training fails](how-to/diagnose.ipynb), look at a run [in a
+#   browser](how-to/report.ipynb), or [compare many runs](how-to/runs.ipynb).
 # - Record [a CNN](how-to/cnn.ipynb), on [JAX or PyTorch](how-to/backends.ipynb), on
 #   [several devices](how-to/devices.ipynb), [in mixed
-#   precision](how-to/mixed_precision.ipynb), or [outside
-#   `fit`](how-to/outside_fit.ipynb).
+#   precision](how-to/mixed_precision.ipynb), [in a notebook](how-to/notebook.ipynb), or
+#   [outside `fit`](how-to/outside_fit.ipynb).
 # - Read [which gradient is recorded](explanation/which_gradient.ipynb), and [why training
 #   stays the same](explanation/unchanged.ipynb).
-# - Look up [every class and function](reference/recorder.md).
+# - Look up [every class and function](reference/recorder.md), [every
+#   plot](reference/plots.ipynb), [the command line](reference/command_line.ipynb), or
+#   [an error or warning](faq.ipynb).
 #
 # The bundled stars are *reconstructed*: synthetic stars, solved from two published
 # tables. [The stars](tutorials/stars.ipynb) says what they can show.

@@ -90,7 +90,7 @@ def published_table(learning_rate):
 # every kink is at $x = 0$: not between the stars, but exactly on the faintest one,
 # where the normalisation puts it. There $H(0) = 0$, so that star adds nothing to the
 # bias gradients. One star in 10,000 shows, because the tables have six decimals. *Two*
-# stars at $x = 0$ fit the LR 0.1 table best (one or three leave more than twice the rms
+# stars at $x = 0$ fit the table at 0.1 best (one or three leave more than twice the rms
 # miss), as happens when a catalogue prints luminosities to three decimals.
 
 # %%
@@ -439,10 +439,11 @@ def reconstruct(tables=(0.1, 0.3)):
 # %% [markdown]
 # ## How far to trust it
 #
-# `reconstruct(tables=(0.1,))` never reads the LR 0.3 table, and yet training on its
-# stars gives all 260 numbers of that table, because both runs see the same few moments.
-# The moments can be trusted, and with them the mean temperature, the spread and the
-# slope. The individual stars, their colours and the luminosity range cannot.
+# `reconstruct(tables=(0.1,))` never reads the table at 0.3, and yet training on its
+# stars gives all 260 numbers of that table, because both runs see the same few moments:
+# [the audit](audit.ipynb) shows it. The moments can be trusted, and with them the mean
+# temperature, the spread and the slope. The individual stars, their colours and the
+# luminosity range cannot.
 #
 # One thing looks odd, and the tables require it: stars as luminous as the Sun come out
 # cooler than the Sun. Reddening would explain this, since Gaia DR2's temperatures and

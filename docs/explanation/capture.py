@@ -198,8 +198,9 @@ print("Recorded steps:", gradients.recording.index["step"].tolist())
 pd.DataFrame(look.rows).set_index("step").T
 
 # %% [markdown]
-# Steps that are not recorded call the same function as without a recorder; [What it
-# costs](cost.ipynb) measures them. Other callbacks get the same logs as always.
+# Steps that are not recorded call the same function as without a recorder; [What
+# recording costs](cost.ipynb) measures them. Other callbacks get the same logs as
+# always.
 #
 # ## A tap in each layer
 #
@@ -207,8 +208,8 @@ pd.DataFrame(look.rows).set_index("step").T
 # layer computes, and the gradient of the loss with respect to it, exist only between
 # the layers. So while the capturing step is traced, a stand-in for each layer's `call`
 # passes what it returns through a *tap*, which hands on the same numbers and notes
-# them. Keras' layers apply an activation of their own inside `call`; it gets a tap too,
-# for `hidden/preactivation`.
+# them. Keras' layers apply their own activation inside `call`; it gets a tap too, for
+# `hidden/preactivation`.
 
 # %%
 source(taps._watched_call, taps._tapped_activation)

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # What it costs
+# # What recording costs
 #
 # A step that records does more work: tensors leave the device, and go to memory or to a
 # disk. How much more depends on the model, on the machine and on what is recorded, so
@@ -113,7 +113,7 @@ plt.show()
 # %% [markdown]
 # ## In milliseconds
 #
-# The ratio is large where a step is short. So here is the time added to each step, in
+# A ratio is large where a step is short, so here is the time added to each step, in
 # milliseconds. A negative number is noise:
 
 # %%

@@ -12,9 +12,9 @@
 # %% [markdown]
 # # How good is the diagnosis?
 #
-# A diagnosis is worth something if it names the fault, if its advice repairs it, and if
-# it keeps silent when there is none. This page measures that on programs with one known
-# fault each, on their repairs, and on programs without a fault.
+# A diagnosis is useful if it names the fault, if its advice repairs it, and if it stays
+# silent when there is none. This page measures that on programs with one known fault
+# each, on their repairs, and on programs without a fault.
 #
 # The faults are those of published benchmarks: the subjects of AUTOTRAINER (`AT`), and
 # the Stack Overflow and synthetic programs of TheDeepChecker (`SO`, `SYN`); two are our
@@ -39,10 +39,10 @@ healthy = rows[rows["kind"] == "healthy"]
 # %% [markdown]
 # ## What was found
 #
-# *Symptom*: among the findings that are more than a note is one that names what is
-# seen. *Advice*: the first cause is one whose advice is the repair. Which rules count
-# was written down with each program. *False alarm*: a warning, or worse, of a program
-# that learns and has no fault.
+# *Symptom*: a finding that is more than a note names what is seen. *Advice*: the advice
+# of the first cause is the repair. Which rules count was written down with each
+# program. *False alarm*: a warning, or worse, in a program that learns and has no
+# fault.
 
 
 # %%
@@ -83,21 +83,22 @@ for row in pd.concat([repaired, healthy]).query("worst.notna()").itertuples():
     where = f"{row.name}, seed {row.seed} ({row.kind})"
     print(f"false alarm: {where}: {row.worst}, {', '.join(row.found)}")
 if not len(missed):
-    print("Of these programs none was missed.")
+    print("No program was missed.")
 
 # %% [markdown]
 # ## How far to trust this
 #
-# - The rules were written with faults like these in mind. A high share here says that
-#   known faults are found, not that an unknown one will be.
+# - [The rules](rules.ipynb) were written with faults like these in mind. A high share
+#   here says that known faults are found, not that an unknown one will be.
 # - Each program has one fault, in a small network. A real one may have several.
 # - Faults that leave no trace in gradients, loss or structure cannot be seen: wrong
 #   metrics, data that leak from training to validation, a task that cannot be learnt.
 #
 # ## What other tools claim
 #
-# These figures are quoted, not measured here, and were counted on other programs: no
-# row can be compared with the table above, and only the first three among themselves.
+# These figures are quoted, not measured here. They were counted on other programs, so
+# no row can be compared with the table above; only the first three can be compared with
+# each other.
 
 # %% tags=["picture"]
 claims = [

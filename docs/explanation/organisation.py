@@ -12,11 +12,11 @@
 # %% [markdown]
 # # How this code is organised
 #
-# The folders of the package are the stations of a pipeline. A plan says which
-# quantities are recorded. Inside a training step, each of them is taken and reduced.
-# The results are packed, leave the step and become a record, which goes to the sinks
-# and to a store. A recording is read from the store, and becomes a table, a picture or
-# a finding.
+# The folders of the package are the stages of a pipeline. A plan says which quantities
+# are recorded. Inside a training step, each of them is captured and reduced. The
+# results are packed, leave the step and become a record, which goes to the sinks and to
+# a store. A recording is read from the store, and becomes a table, a picture or a
+# finding.
 #
 # The picture is drawn from the imports in the code. An arrow points from the module
 # that imports to the one that is imported.
@@ -124,3 +124,5 @@ display(pd.DataFrame(contents).set_index("folder"))
 # `Backend`. The docstring of each says what an implementation must do, and for stores
 # and backends there is a suite of tests that every implementation must pass.
 # `CONTRIBUTING.md` says which file to write, and where to register it.
+#
+# [How gradients leave a compiled step](capture.ipynb) follows a single step in detail.

@@ -10,12 +10,13 @@
 # ---
 
 # %% [markdown]
-# # Every rule
+# # Every rule of the diagnosis
 #
-# What each rule of `recording.diagnose()` sees, its thresholds and the reason for them,
-# and a run in which it finds something. The text below is that of the rules themselves;
-# the runs are trained while this page is built. One more run, which learns, is put to
-# all of them: they find nothing to warn of.
+# For each rule of `recording.diagnose()`, this page shows what it looks for, its
+# thresholds, and a run in which it finds something. The texts are those of the rules
+# themselves; the runs are trained while this page is built. First comes a run that
+# learns: no rule warns of anything in it. [Find out why training
+# fails](../how-to/diagnose.ipynb) shows how to use the diagnosis.
 
 # %% tags=["setup"]
 import dataclasses
@@ -80,7 +81,7 @@ print(findings)
 #
 # ### nan_origin
 #
-# It needs `outputs=`; see [Where does the NaN begin](../how-to/nan.ipynb).
+# It needs `outputs=`; see [Find where a NaN begins](../how-to/nan.ipynb).
 
 # %%
 negative = x.copy()
@@ -90,7 +91,7 @@ wanted = {"outputs": {"*": "nonfinite"}, "batch": {"x": "nonfinite"}}
 explain("nan_origin", record(logs, Dense(1), x=negative, wanted=wanted))
 
 # %% [markdown]
-# ## What the model is made of
+# ## How the model is made
 #
 # ### output_activation
 
@@ -206,7 +207,7 @@ outlier[100] = 500
 explain("one_batch", record(Dense(8, "tanh"), Dense(1), y=outlier, batch_size=8))
 
 # %% [markdown]
-# ## What that does to units and layers
+# ## What happens to units and layers
 #
 # ### identical_units
 
@@ -247,8 +248,9 @@ explain("vanishing", record(*deep, Dense(1)))
 # %% [markdown]
 # ### saturated_layer
 #
-# It compares the first quarter of a run with the last: the rate here is far too high
-# for tanh units, which end flat.
+# It compares the first quarter of a run with the last. It finds, for example, tanh
+# units that far too high a rate has driven into their flat ends. Here is its text,
+# without a run.
 
 # %%
 print(inspect.getdoc(hr.diagnose.SaturatedLayer))
@@ -272,7 +274,7 @@ explain(
 )
 
 # %% [markdown]
-# ## And what comes of it
+# ## What comes of it
 #
 # ### no_progress
 
@@ -301,10 +303,10 @@ explain("overfits", record(*wide, **few, epochs=40, record_freq="epoch"))
 # %% [markdown]
 # ## Where the thresholds come from
 #
-# Thresholds that a proof gives (an output and a loss fit or do not; units are alike or
-# are not; a gradient is exactly 0) leave nothing to choose. The scale of weights is
-# that of Glorot and Bengio (2010) and He et al. (2015); that of inputs follows from the
-# chain rule. The others (an update of a fifth of the weights, a loss that falls by less
-# than a twentieth) are round numbers, checked on the programs of the
+# Some conditions leave no threshold to choose: an output fits a loss or does not, units
+# are alike or not, a gradient is exactly 0 or not. The scale of weights is that of
+# Glorot and Bengio (2010) and He et al. (2015); that of inputs follows from the chain
+# rule. The others (an update of a fifth of the weights, a loss that falls by less than
+# a twentieth) are round numbers, checked on the programs of the
 # [benchmark](diagnosis_benchmark.ipynb). Each is a field of its rule, and can be set:
 # `recording.diagnose(hr.diagnose.NoProgress(fall=0.01))`.

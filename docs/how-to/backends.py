@@ -10,10 +10,10 @@
 # ---
 
 # %% [markdown]
-# # JAX and torch
+# # Use JAX or PyTorch
 #
 # The recorder is the same on each of Keras' backends, and so is your code. This page
-# runs on JAX: Keras is told so before it is imported.
+# runs on JAX, which has to be chosen before Keras is imported.
 #
 # Install: `pip install "hrcallbacks[jax]"`
 
@@ -62,10 +62,9 @@ print(len(recording), "records")
 # %% [markdown]
 # ## The same numbers
 #
-# Of such a network the gradients are known in closed form, and `mse_gradients` computes
+# The gradients of such a network are known in closed form: `mse_gradients` computes
 # them with NumPy in float64, from the weights before each step and the batch of that
-# step. What JAX handed to the optimizer in those steps lies no further off than float32
-# rounds.
+# step. What JAX handed to the optimizer differs from them by float32 rounding alone.
 
 # %%
 expected = []
@@ -85,8 +84,11 @@ table
 print(recording.replay())
 
 # %% [markdown]
-# The project's tests make this comparison, and the rest, on TensorFlow, JAX and torch
-# alike. A recording tells which backend made it, and is read without any:
+# The project's tests run on TensorFlow, JAX and PyTorch alike. A recording says which
+# backend made it, and can be read without any:
 
 # %%
 print(recording.attributes["backend"])
+
+# %% [markdown]
+# To train on more than one device, see [Record on several devices](devices.ipynb).

@@ -10,10 +10,11 @@
 # ---
 
 # %% [markdown]
-# # Choose variables and cadence
+# # Choose what to record, and when
 #
-# What is recorded, when, and how much of it are arguments of `GradientRecorder`. Each
-# is checked before the first step, and an error says what there is.
+# Arguments of `GradientRecorder` select the variables, the steps, and how much is kept
+# of each tensor. They are checked before the first step, and an error lists what you
+# can choose from.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -26,7 +27,7 @@ import numpy as np
 import hrcallbacks as hr
 
 # %% [markdown]
-# A small network to try them on: 16 steps in each of 4 epochs.
+# Here is a small network to try them on, with 16 steps in each of 4 epochs.
 
 # %%
 rng = np.random.default_rng(0)
@@ -59,8 +60,8 @@ for variables in ("*/kernel", ["first/*", "head/*"], lambda v: len(v.shape) == 1
     print(record(variables).paths)
 
 # %% [markdown]
-# What matches nothing is refused. The message names the paths that there are, and a
-# glob that would do.
+# A glob that matches nothing is refused. The message lists the model's paths, and
+# suggests a glob that would match.
 
 # %%
 try:
@@ -71,9 +72,9 @@ except ValueError as error:
 # %% [markdown]
 # ## Which steps
 #
-# Steps count from 1 over the whole run. `"epoch"`, the default, is the last step of
-# each epoch; an int n is every n-th step. Early steps often tell most: `hr.log_spaced`
-# takes many of those and few of the later ones.
+# Steps count from 1 over the whole run. `"epoch"`, the default, records the last step
+# of each epoch; an int n records every n-th step. The early steps often tell the most:
+# `hr.log_spaced` takes many of them and few of the later ones.
 
 # %%
 cadences = {
@@ -91,9 +92,9 @@ for text, record_freq in cadences.items():
 # %% [markdown]
 # ## Weights before or after the update
 #
-# A record holds the weights `"after"` the update that its gradient made, unless
-# you pass `weights_at="before"`. With plain SGD the two lie a learning rate times the
-# gradient apart:
+# A record holds the weights `"after"` the update that its gradient made, unless you
+# pass `weights_at="before"`. With plain SGD the two differ by the learning rate times
+# the gradient:
 
 # %%
 before = record(record_freq=1, weights_at="before")
@@ -105,9 +106,10 @@ print("largest difference:", np.abs(made - after.weights[path]).max())
 # %% [markdown]
 # ## How much of each tensor
 #
-# A reduction in place of `"raw"` is made inside the training step, so that only its
-# result leaves the device. A dict chooses by glob, the first that matches; None leaves
-# something out. A function of your own is written in `keras.ops`.
+# `"raw"`, the default, keeps every element. A *reduction*, such as `"norm"`, is
+# computed inside the training step, so that only its small result leaves the device. In
+# a dict, the first glob that matches decides, and None leaves a variable out. You can
+# also pass a function of your own, written with `keras.ops`.
 
 
 # %%
@@ -135,12 +137,16 @@ recording.statistic("weights", "update_ratio")
 # %% [markdown]
 # ## The mean gradient of an epoch
 #
-# One batch's gradient is noisy. `epoch_gradient="mean"` records the mean over the steps
-# of each epoch, and holds no more than that. It is the mean of what would have been
-# recorded at every step:
+# One batch's gradient is noisy. `epoch_gradient="mean"` records only the mean over the
+# steps of each epoch. It equals the mean of what `record_freq=1` records:
 
 # %%
 mean = record(epoch_gradient="mean").gradients["head/kernel"]
 every = record(record_freq=1).gradients["head/kernel"]
 difference = mean - every.reshape(4, 16, 16, 1).mean(axis=1)
 print("largest difference:", np.abs(difference).max())
+
+# %% [markdown]
+# [See inside a layer](outputs.ipynb) records what layers compute as well, and [Record
+# large models, or to disk](large_models.ipynb) is for records that do not fit in
+# memory.

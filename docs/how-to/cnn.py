@@ -13,7 +13,7 @@
 # # Record a CNN
 #
 # Add a `GradientRecorder` to the callbacks of `fit`. Below, a small convolutional
-# network learns to tell upright stripes from level ones, and every 10th step is
+# network learns to tell vertical stripes from horizontal ones, and every 10th step is
 # recorded.
 #
 # Install: `pip install "hrcallbacks[tensorflow,plot]"`
@@ -28,8 +28,7 @@ import hrcallbacks as hr
 # %% [markdown]
 # ## Data and model
 #
-# Yours go here. These images are made on the spot: stripes at a random place, and
-# noise.
+# Put your own here. These images are made up: stripes at a random place, with noise.
 
 # %%
 rng = np.random.default_rng(0)
@@ -76,15 +75,15 @@ recording = recorder.recording
 recording
 
 # %% [markdown]
-# The lower table is the beginning of `recording.index`: `loss` is that of the very
-# batch whose gradient was recorded, `accuracy` that of the epoch so far, as Keras shows
-# it.
+# The lower table is the beginning of `recording.index`. `loss` is that of the batch
+# whose gradient was recorded; `accuracy` is the mean over the epoch so far, as Keras
+# shows it.
 
 # %% [markdown]
 # ## Norms by layer
 #
-# `statistic` makes a table of one number a record and variable. Here it is the
-# Frobenius norm of each gradient.
+# `statistic` makes a table with one number for each record and variable. Here it is the
+# norm of each gradient (Frobenius: the root of the sum of squares).
 
 # %%
 norms = recording.statistic("gradients", "norm")
@@ -102,8 +101,8 @@ plt.show()
 # %% [markdown]
 # ## Look at a kernel
 #
-# `gradients` and `weights` hold arrays, the records along the first axis, then the
-# shape of the variable. A convolution's is `(height, width, channels, filters)`.
+# `gradients` and `weights` hold arrays: the first axis is the record, the others are
+# those of the variable. Here these are `(height, width, channels, filters)`.
 
 # %%
 gradients = recording.gradients["conv_1/kernel"]
@@ -127,5 +126,6 @@ plt.show()
 # %% [markdown]
 # The gradient is [the one that the optimizer was
 # given](../explanation/which_gradient.ipynb) in that step. For a network with many more
-# weights, record less of each: [Choose variables and cadence](choose.ipynb), [Large
-# models and stores](large_models.ipynb).
+# weights, [choose what to record](choose.ipynb), or [write to
+# disk](large_models.ipynb). To have a run checked, see [Find out why training
+# fails](diagnose.ipynb).

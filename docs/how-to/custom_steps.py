@@ -12,9 +12,10 @@
 # %% [markdown]
 # # GANs and custom `train_step`s
 #
-# Keep the `train_step` that you have written, and pass the recorder to `fit`. What any
-# optimizer is given in there is recorded, so long as the model holds the optimizer: as
-# an attribute, or in a list or dict. Paths tell the optimizers' variables apart.
+# Keep the `train_step` that you have written, and pass the recorder to `fit`. It
+# records what every optimizer is given in there, as long as the model holds the
+# optimizer: as an attribute, or in a list or dict. Paths tell the optimizers' variables
+# apart.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -88,13 +89,13 @@ print(*recording.paths, sep="\n")
 # %% [markdown]
 # A record holds what both optimizers were given in that step. `index` has both learning
 # rates, here the critic's first, since its optimizer is called first. It has the losses
-# under the names that `train_step` gives them, and none in `loss` if none is called so.
+# under the names that `train_step` gives them; `loss` is NaN, since none has that name.
 
 # %%
 recording.index.tail(3)
 
 # %% [markdown]
-# How large are the gradients of each? Select by path:
+# How large are the gradients of each network? Select by path:
 
 # %%
 squares = recording.statistic("gradients", "norm") ** 2
@@ -107,8 +108,8 @@ pd.DataFrame(norms).iloc[9::10]
 # %% [markdown]
 # ## A variational autoencoder
 #
-# Its step draws random numbers. Gradients that are computed a second time, to be
-# logged, would be made of other draws; the recorder takes those that trained the model.
+# Its step draws random numbers. If gradients were computed a second time for a log,
+# they would come from other draws. The recorder takes those that trained the model.
 
 
 # %%
@@ -158,18 +159,20 @@ vae.fit(x.astype("float32"), batch_size=64, epochs=4, verbose=0, callbacks=[reco
 recorder.recording.index.tail(3)
 
 # %% [markdown]
-# Although the `train_step` returns a running mean, `loss` is that of the very batch.
+# Although the `train_step` returns a running mean, `loss` is that of each batch alone.
 #
 # ## The proof
 #
-# What was recorded is what trained: the recorded gradients, given to the same
-# optimizers again, make the recorded weights.
+# The recorded gradients, given to the same optimizers again, give the recorded weights,
+# for the GAN and for the autoencoder:
 
 # %%
 print(recording.replay())
 print(recorder.recording.replay())
 
 # %% [markdown]
-# If an optimizer is out of reach, in a global variable say, `fit` warns and names those
-# that it looked at. On JAX a `train_step` is a function of the state, and calls
-# `optimizer.stateless_apply`; the recorder watches that.
+# If an optimizer is out of reach, such as in a global variable, `fit` warns and names
+# those that it found. On JAX a `train_step` is a function of the state and calls
+# `optimizer.stateless_apply`, which the recorder watches instead.
+#
+# If you write the whole loop yourself, see [Record outside `fit`](outside_fit.ipynb).

@@ -10,11 +10,11 @@
 # ---
 
 # %% [markdown]
-# # Several devices
+# # Record on several devices
 #
-# Under a distribution strategy each replica makes the gradient of its share of the
-# batch; the optimizer is given the sum of all. That sum is what is recorded: the
-# gradient that one device would have made of the whole batch. Nothing has to be set.
+# Under a distribution strategy each replica computes the gradient of its share of the
+# batch, and the optimizer is given their sum. That sum is recorded: the gradient that
+# one device would have computed from the whole batch. You need not configure anything.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -26,13 +26,13 @@ import tensorflow as tf
 
 import hrcallbacks as hr
 
-tf.get_logger().setLevel("ERROR")  # Else TensorFlow tells of each sum over replicas.
+tf.get_logger().setLevel("ERROR")  # Or TensorFlow logs each sum over replicas.
 
 # %% [markdown]
 # ## Two replicas
 #
-# Where there are no two GPUs, a CPU can stand for two devices. That has to be said
-# before TensorFlow begins to work.
+# If you do not have two GPUs, a CPU can stand in for two devices. Configure this before
+# TensorFlow does anything else.
 
 # %%
 (cpu,) = tf.config.list_physical_devices("CPU")
@@ -43,8 +43,8 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 print("replicas:", strategy.num_replicas_in_sync)
 
 # %% [markdown]
-# Model and `fit` are as without a recorder: the model made and compiled in the
-# strategy's scope, the recorder among the callbacks.
+# The model is built and compiled in the strategy's scope, as it would be without a
+# recorder.
 
 # %%
 rng = np.random.default_rng(0)
@@ -78,8 +78,9 @@ print(len(two), "records, complete:", two.attributes["complete"])
 # %% [markdown]
 # ## The same as on one device
 #
-# The same training without the strategy, compared record by record. What is left is the
-# rounding of float32: two halves are added in another order than the whole.
+# Here is the same training without the strategy, compared record by record. Only
+# float32 rounding is left, because two halves are added in another order than the
+# whole.
 
 # %%
 one = record(new_model())
@@ -93,23 +94,23 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# The recorded gradients, given to the same optimizer again, make the recorded weights:
+# The recorded gradients, given to the same optimizer again, give the recorded weights:
 
 # %%
 print(two.replay())
 
 # %% [markdown]
-# Of a batch that does not divide evenly, Keras takes the mean of the replicas' losses,
-# not of the samples'. The gradient of that is what trains the model, and is recorded.
+# If a batch does not divide evenly, Keras takes the mean over the replicas' losses, not
+# over the samples'. The gradient of that mean trains the model, and is recorded.
 #
 # ## Several workers, and JAX
 #
 # Under `MultiWorkerMirroredStrategy` each worker records the same sum; with `store=`
-# the chief alone writes. On JAX, `keras.distribution.DataParallel` needs no more than
-# this either. The project's tests compare both with a single device: two workers on one
-# machine, and JAX with two CPU devices.
+# only the chief writes. On JAX, `keras.distribution.DataParallel` needs no
+# configuration either. The project's tests compare both with a single device: two
+# workers on one machine, and JAX with two CPU devices.
 #
 # Under `keras.distribution.ModelParallel` the weights themselves may be split over
-# devices. They and their gradients are recorded whole, and training stays
-# [the same, bit for bit](../explanation/unchanged.ipynb); the tests train on four CPU
-# devices. Real GPUs and TPUs, and JAX in several processes, they do not try.
+# devices. They and their gradients are recorded whole, and training stays [the same,
+# bit for bit](../explanation/unchanged.ipynb); the tests train on four CPU devices.
+# They do not cover real GPUs and TPUs, or JAX in several processes.

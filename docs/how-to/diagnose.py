@@ -12,9 +12,9 @@
 # %% [markdown]
 # # Find out why training fails
 #
-# `recording.diagnose()` looks at a recording with rules, and says what is wrong, where,
-# since when, and what to try. What follows from something else is folded under its
-# cause. Each of the four runs below fails in a way of its own.
+# `recording.diagnose()` checks a recording against rules, and says what is wrong,
+# where, since when, and what to try. Consequences are listed under their cause. Each of
+# the four runs below fails in its own way.
 #
 # Install: `pip install "hrcallbacks[tensorflow,plot]"`
 
@@ -48,8 +48,9 @@ def record(layers, optimizer, x=x, **options):
 # %% [markdown]
 # ## The first layers do not learn
 #
-# Eight layers of sigmoid units, of which each lets through less than a quarter of the
-# gradient.
+# This network has eight layers of sigmoid units, each of which passes on a quarter of
+# the gradient at most. The picture shows how the gradient *vanishes* from the head to
+# the first layer.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -68,9 +69,8 @@ plt.show()
 # ## The loss rises
 #
 # The learning rate is too high. The picture shows the size of the updates relative to
-# the weights that they change: a thousandth is usual. It leaves the biases out. They
-# start at zero, so the ratio of their first step is infinite, and would be marked "NaN
-# or infinite" though nothing is wrong.
+# the weights that they change: a thousandth is usual. It leaves the biases out, because
+# they start at zero, where such a ratio says little.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -88,8 +88,8 @@ plt.show()
 # %% [markdown]
 # ## Some units do nothing
 #
-# ReLU units whose biases start below zero: no sample makes some of them active, and
-# then they never change.
+# The biases of these ReLU units start below zero. Some units are then active for no
+# sample, so they get no gradient and never change: they are *dead*.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -99,11 +99,11 @@ recording = record([layer], keras.optimizers.SGD(0.05))
 print(recording.diagnose())
 
 # %% [markdown]
-# The row of a dead unit is blank from the step in which it died. A linear scale would
-# also leave rows with small gradients blank, though their units are alive. `decades=4`
-# makes the scale logarithmic over four powers of ten, so that only zeros have the
-# colour of zero. A live unit may have some of those too, in batches that do not
-# activate it:
+# In the picture, the row of a dead unit is blank from the step in which it died. A
+# linear scale would also leave rows with small gradients blank, though their units are
+# alive. `decades=4` makes the scale logarithmic over four powers of ten, so that only
+# zeros have the colour of zero. A live unit may have zeros too, in batches that do not
+# activate it.
 
 # %%
 # Figure: Gradients of the hidden layer's sixteen biases, a row each, over 200 steps, on
@@ -115,7 +115,8 @@ plt.show()
 # %% [markdown]
 # ## The loss is NaN
 #
-# One sample has an infinity in it. The finding says in which step it was met.
+# One sample contains an infinity. The finding says in which step the trouble began.
+# [Find where a NaN begins](nan.ipynb) goes further, to the layer and the sample.
 
 # %%
 keras.utils.set_random_seed(1)
@@ -128,8 +129,8 @@ print(recording.diagnose())
 # %% [markdown]
 # ## While it trains
 #
-# `hr.Alert` says a finding once, as a warning, as soon as it is there; `stop=True` ends
-# the training too.
+# `hr.Alert` warns once of each finding, as soon as there is one; with `stop=True` it
+# also ends the training.
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -140,7 +141,10 @@ print(textwrap.fill(str(caught[0].message), 80))
 print("steps trained:", len(recording))
 
 # %% [markdown]
-# Rules state their thresholds and take others: `recording.diagnose(["nan",
-# hr.diagnose.DeadUnits(min_records=50)])`. One that could not look says what it lacks.
-# [Every rule](../explanation/rules.ipynb) has a run that it finds something in; the
-# [benchmark](../explanation/diagnosis_benchmark.ipynb) says how often it is right.
+# You can choose rules and their thresholds: `recording.diagnose(["nan",
+# hr.diagnose.DeadUnits(min_records=50)])`. Under "Could not look", the output lists the
+# rules that lacked something, and what.
+#
+# [Every rule of the diagnosis](../explanation/rules.ipynb) shows each rule at work; the
+# [benchmark](../explanation/diagnosis_benchmark.ipynb) says how often they are right.
+# To look at a run yourself, [open it in a browser](report.ipynb).

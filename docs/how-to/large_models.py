@@ -10,10 +10,10 @@
 # ---
 
 # %% [markdown]
-# # Large models and stores
+# # Record large models, or to disk
 #
-# Every gradient of every step soon exceeds memory. Record less of each
-# tensor, or let the recorder write to disk while `fit` runs.
+# Every gradient of every step soon exceeds memory. Record less of each tensor, or let
+# the recorder write to disk while `fit` runs.
 #
 # Install: `pip install "hrcallbacks[tensorflow,zarr,xarray,parquet]"`
 
@@ -55,8 +55,8 @@ print(f"{model.count_params():,} weights")
 # %% [markdown]
 # ## What does not fit is refused before it starts
 #
-# In memory a recording may take `max_bytes`, 2 GiB by default. What would take
-# more is refused before the first step, and the error says what would fit.
+# In memory a recording may take `max_bytes`, 2 GiB by default. What would take more is
+# refused before the first step, and the error says what would fit.
 
 # %%
 try:
@@ -68,9 +68,9 @@ except ValueError as error:
 # %% [markdown]
 # ## Record less of each tensor
 #
-# Reductions are made inside the training step; only their results are kept. Here: two
-# numbers a variable, counts of the magnitudes, and a hundred elements of each kernel,
-# the same ones in each step.
+# Reductions are computed inside the training step, and only their results are kept.
+# Here these are three norms and ratios for each variable, and for each kernel also
+# counts of the magnitudes and a hundred elements, the same ones in every step.
 
 # %%
 recorder = hr.GradientRecorder(
@@ -86,7 +86,7 @@ recording = recorder.recording
 recording.statistic("gradients", "norm").tail()
 
 # %% [markdown]
-# What is no single number has its arrays:
+# Histograms and samples are arrays:
 
 # %%
 print(recording.arrays("gradients", "histogram")["hidden_1/kernel"].shape)
@@ -95,9 +95,9 @@ print(recording.arrays("gradients", "sample")["hidden_1/kernel"].shape)
 # %% [markdown]
 # ## Write to disk
 #
-# `store=` takes the path of a Zarr store (`pip install "hrcallbacks[zarr]"`). A thread
-# of its own writes it: memory stays flat, `max_bytes` no longer counts. After a crash,
-# what was written until then can be read.
+# `store=` takes the path of a Zarr store. A separate thread writes it, so memory stays
+# flat, and `max_bytes` does not apply. After a crash, what was written until then can
+# be read.
 
 # %%
 path = folder / "run.zarr"
@@ -108,9 +108,9 @@ size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 print(f"{len(recorder.recording)} records, {size / 1024**2:.0f} MiB on disk")
 
 # %% [markdown]
-# `hr.open_recording` opens it, in another process too, and while the run goes on.
-# Arrays are read when they are indexed, those records alone. Other programs
-# [read it too](read_without.ipynb).
+# `hr.open_recording` opens it, also in another process and while the run goes on.
+# Indexing an array reads those records alone. Other programs [read it
+# too](read_without.ipynb).
 
 # %%
 recording = hr.open_recording(path)
@@ -119,11 +119,10 @@ print(gradients)
 print(gradients[-3:].shape, gradients[-1, 0, :3])
 
 # %% [markdown]
-# ## Go on after a crash
+# ## Continue after a crash
 #
-# With `resume=True` and Keras' `BackupAndRestore`, a run that broke off goes on in the
-# same store: put the recorder first. Here the first run is broken off in its third
-# epoch.
+# With `resume=True` and Keras' `BackupAndRestore`, an interrupted run continues in the
+# same store. Put the recorder first. Here the first run fails in its third epoch.
 
 
 # %%
@@ -169,8 +168,9 @@ print("each step once:", resumed.index["step"].tolist() == [*range(1, 81)])
 # %% [markdown]
 # ## Take it elsewhere
 #
-# A recording in memory can be saved as a store; any recording goes to xarray, read as
-# it is asked for, and to Parquet, as a table of one row a record and element.
+# A recording in memory can be saved as a store. Any recording goes to xarray, which
+# reads only what you ask for, and to Parquet, as a table with a row for each record and
+# element.
 
 # %%
 recording.save(folder / "copy.zarr")

@@ -12,10 +12,11 @@
 # %% [markdown]
 # # Mixed precision, accumulation and clipping
 #
-# Between the loss and the weights a gradient can be scaled, clipped, collected over
-# several steps. The recorded one is what the optimizer is given, unscaled, before it
-# clips, collects or decays; [Which gradient](../explanation/which_gradient.ipynb) says
-# why. Here each case is checked against a gradient tape written by hand.
+# On its way from the loss to the weights, a gradient can be scaled, clipped, or
+# accumulated over several steps. The recorder keeps what the optimizer is given,
+# unscaled, before it clips, accumulates or decays; [Which gradient is
+# recorded?](../explanation/which_gradient.ipynb) says why. Here each case is checked
+# against a gradient tape written by hand.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -44,7 +45,7 @@ def new_model(dtype="float32"):
 
 
 def record(model, optimizer, batch_size=32):
-    """Records every step of eight epochs: unless said, a step takes all samples."""
+    """Records eight epochs; by default one step takes all samples."""
     model.compile(optimizer, loss="mse")
     recorder = hr.GradientRecorder(record_freq=1, weights_at="before")
     model.fit(x, y, batch_size=batch_size, epochs=8, verbose=0, callbacks=[recorder])
@@ -63,8 +64,9 @@ def by_hand(model, scale=1.0):
 #
 # Under a `LossScaleOptimizer`, which Keras uses with `mixed_float16`, the loss is
 # multiplied by a large number before the gradient is taken, so that float16 can hold
-# it. The recorded gradient is divided by that number again. It equals the tape's of the
-# scaled loss, once unscaled, and lies near the one of a float32 network.
+# it. The recorded gradient is divided by that number again. It equals the tape's
+# gradient of the scaled loss divided by the scale, and is close to that of a float32
+# network.
 
 # %%
 scale = 2.0**15
@@ -83,8 +85,8 @@ print("largest difference to the unscaled:", np.abs(recorded - scaled / scale).m
 
 # %% [markdown]
 # Where the scale is too large, a gradient overflows: the optimizer skips that step and
-# halves the scale. The step is recorded as it was, not finite in some variable, and the
-# weights stay.
+# halves the scale. The step is recorded as it was, with NaN or infinity in some
+# variable, and the weights stay the same.
 
 # %%
 optimizer = keras.optimizers.LossScaleOptimizer(
@@ -103,8 +105,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## Accumulation
 #
-# With `gradient_accumulation_steps=4` the weights move at each fourth step. Each step's
-# own gradient is recorded; the update is made of the mean of four.
+# With `gradient_accumulation_steps=4` the weights move at every fourth step. Each
+# step's own gradient is recorded; the update uses the mean of four.
 
 # %%
 optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
@@ -128,8 +130,8 @@ print("largest difference:", np.abs(difference).max())
 # %% [markdown]
 # ## Clipping
 #
-# The recorded gradient is the one before clipping: it shows what there was to clip.
-# What the update was made of is in the weights.
+# The recorded gradient is the one before clipping, so it shows how much was clipped.
+# The clipped one shows in how far the weights moved.
 
 # %%
 recording = record(new_model(), keras.optimizers.SGD(0.1, clipnorm=0.5))
@@ -144,8 +146,8 @@ print("norm of update / rate:", np.linalg.norm(weights[1] - weights[0]) / 0.1)
 # ## The proof
 #
 # With every step recorded, `replay` gives the recorded gradients to the same optimizer
-# again: scaling, accumulation, clipping and all. It says how far the recorded weights
-# lie from those that come out.
+# again, with scaling, accumulation and clipping, and says how far the resulting weights
+# are from the recorded ones.
 
 # %%
 optimizer = keras.optimizers.AdamW(

@@ -10,12 +10,12 @@
 # ---
 
 # %% [markdown]
-# # Where does the NaN begin
+# # Find where a NaN begins
 #
 # A NaN spreads within a single step: through the layers that follow, into the loss, and
-# back into every gradient. Afterwards everything is NaN, and a compiled step cannot be
-# asked. So count what is not finite in the step itself: of each layer's output, of each
-# gradient on the way back, and of the batch.
+# back into every gradient. Afterwards everything is NaN, and you cannot look into a
+# compiled step. So count what is NaN or infinite in the step itself: in each layer's
+# output, in each gradient on the way back, and in the batch.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -30,7 +30,7 @@ import hrcallbacks as hr
 warnings.simplefilter("ignore")
 
 # %% [markdown]
-# A model that takes the logarithm of its inputs. One sample of this data is negative.
+# This model takes the logarithm of its inputs, and one number in the data is negative.
 
 # %%
 rng = np.random.default_rng(0)
@@ -74,12 +74,12 @@ recording = recorder.recording
 recording.diagnose()
 
 # %% [markdown]
-# The first cause names the layer and the step. What came into the layer was finite, so
-# the layer made the NaN. What follows from it is folded under it.
+# The first cause names the layer and the step. The layer's input was finite, so the
+# layer itself made the NaN. The consequences are listed under it.
 #
 # ## Which samples
 #
-# The batch of that step is in the recording, as the step was given it:
+# The recording has the batch of that step, as it was given to the step:
 
 # %%
 (step, *_) = recording.batches
@@ -102,8 +102,8 @@ counts.loc[[step - 1, step]]
 # %% [markdown]
 # ## On the way back
 #
-# Some NaN are not in any output. The root of 0 is 0, but its derivative is infinite, so
-# they begin in the backward pass:
+# Some NaNs begin not in an output but in the backward pass. The square root of 0 is 0,
+# but its derivative is infinite:
 
 
 # %%
@@ -133,10 +133,12 @@ print(recorder.recording.diagnose("nan_origin")["evidence"].iloc[0])
 # %% [markdown]
 # ## What it can and cannot say
 #
-# - Only recorded steps are seen: use `record_freq=1`, at least in the part of the run
-#   where the NaN comes up.
+# - It sees only recorded steps: use `record_freq=1`, at least in the part of the run
+#   where the NaN appears.
 # - Without `batch=`, the finding says that the data may be the cause.
 # - Layers in a loop or a scan are out of reach; the layer around them is named.
 # - Infinity counts as well. With float16 and a `LossScaleOptimizer`, infinity on the
 #   way back is normal now and then: the optimizer skips such a step, and the finding is
 #   a note.
+#
+# [Find out why training fails](diagnose.ipynb) looks for other faults too.

@@ -12,7 +12,7 @@
 # %% [markdown]
 # # In a notebook or on Colab
 #
-# In Jupyter, VS Code or Colab everything works as in a script. This page has what is
+# In Jupyter, VS Code or Colab everything works as in a script. This page covers what is
 # special there: installing, running a cell twice, stopping a cell, showing tables and
 # pictures, and keeping a recording when the machine goes away.
 #
@@ -33,6 +33,7 @@
 
 # %% tags=["setup"]
 import tempfile
+import textwrap
 from pathlib import Path
 
 import keras
@@ -79,7 +80,7 @@ other.compile("adam", loss="mse")
 try:
     other.fit(x, y, verbose=0, callbacks=[recorder])
 except ValueError as error:
-    print(error)
+    print(textwrap.fill(str(error), 80))
 
 # %%
 recorder.reset()
@@ -112,7 +113,8 @@ except KeyboardInterrupt:
 # %% [markdown]
 # ## Show it
 #
-# A recording that is the last line of a cell shows a summary and the first rows:
+# A recording that is the last line of a cell shows a summary and the first rows. It
+# says that this one is incomplete, because the fit was stopped:
 
 # %%
 recorder.recording
@@ -123,17 +125,20 @@ recorder.recording
 
 # %%
 # Figure: Norms of the gradients of the two layers over the sixteen recorded steps.
-hr.plot.gradient_flow(recorder.recording)
+ax = hr.plot.gradient_flow(recorder.recording)
 
 # %% [markdown]
+# With the extra `notebook`, `recording.explore()` shows the [interactive
+# report](report.ipynb) in the cell.
+#
 # If the notebook is dark, `plt.style.use(hr.plot.theme("dark"))` makes text and axes
 # light. An animation is shown with buttons by
 # `IPython.display.HTML(hr.plot.network_animation(recording).to_jshtml())`.
 #
 # ## Keep it
 #
-# A runtime on Colab is deleted some time after you leave it, and memory goes with it.
-# So write the recording where it stays, such as a mounted Google Drive
+# A runtime on Colab is deleted some time after you leave it, and what is in memory with
+# it. So write the recording where it stays, such as a mounted Google Drive
 # (`/content/drive/MyDrive`). `save` does so afterwards:
 
 # %%

@@ -27,7 +27,7 @@ import numpy as np
 import hrcallbacks as hr
 
 # %% [markdown]
-# A small network, some of whose units start dead: their biases are far below zero.
+# In this small network two units start dead: their biases are far below zero.
 
 # %%
 rng = np.random.default_rng(0)
@@ -68,8 +68,8 @@ recording
 # %% [markdown]
 # ## Dead units
 #
-# Of each unit, the share of the batch for which it gave zero. The two that never fire
-# are the full rows.
+# This picture shows for what share of each batch a unit gave zero. The two full rows
+# are the units that never fire.
 
 # %%
 # Figure: The share of zeros of each hidden unit by step, as colours. Two rows are full
@@ -78,8 +78,8 @@ recording.plot.units(layers="*hidden")
 plt.show()
 
 # %% [markdown]
-# How the outputs are distributed over time, nine tenths of them in the pale band and
-# half of them in the dark one:
+# The next one shows how the outputs are distributed over time: nine tenths of them lie
+# in the pale band, half of them in the dark one.
 
 # %%
 # Figure: Bands of the outputs of the hidden layer by step. All are zero or above.
@@ -87,7 +87,7 @@ recording.plot.activations(layers="*hidden")
 plt.show()
 
 # %% [markdown]
-# And what comes back to each layer from the loss:
+# The last shows what comes back to each layer from the loss.
 
 # %%
 # Figure: Norms of the gradients of both layers' outputs by step, on a logarithmic axis.
@@ -97,8 +97,8 @@ plt.show()
 # %% [markdown]
 # ## What goes into the activation
 #
-# A `Dense`, `EinsumDense` or convolution with an activation of its own has a second
-# name, for what goes into the activation:
+# A `Dense`, `EinsumDense` or convolution with its own activation has a second name,
+# ending in `/preactivation`, for what goes into the activation:
 
 # %%
 recording.statistic("outputs", "norm").head(3)
@@ -116,7 +116,7 @@ product = np.einsum("tbi,tbo->tio", inputs, deltas)
 np.abs(product - recording.gradients["head/kernel"]).max()
 
 # %% [markdown]
-# That is float32 rounding.
+# What is left, if anything, is float32 rounding.
 #
 # ## The optimizer's variables
 
@@ -142,5 +142,8 @@ velocity.tail(3)
 # `keras.RematScope`, and models under `tf.distribute` with several replicas. Keras
 # masks are ignored: masked positions count in reductions.
 #
-# A layer that the training step never calls gives nothing: where a glob asks for no
-# other, a warning says so after the first epoch.
+# A layer that the training step never calls gives nothing. If a glob matches only such
+# layers, a warning says so after the first epoch.
+#
+# [Find where a NaN begins](nan.ipynb) puts such records to use, and [How gradients
+# leave a compiled step](../explanation/capture.ipynb) shows how they are taken.

@@ -10,9 +10,10 @@
 # ---
 
 # %% [markdown]
-# # Use it outside `fit`
+# # Record outside `fit`
 #
-# `with recorder.attached(model):` records `train_on_batch` and loops written by hand.
+# `with recorder.attached(model):` records `train_on_batch` and loops that you write by
+# hand.
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -60,9 +61,9 @@ by_batch.index
 # %% [markdown]
 # ## A loop written by hand
 #
-# A step is a call of an optimizer's `apply`. An optimizer that the model does not hold
-# is passed after the model. Here TensorFlow's tape makes the gradients, so that they
-# can be compared with what was recorded.
+# Each call of an optimizer's `apply` is a step. If the model does not hold the
+# optimizer, pass it after the model. Here TensorFlow's tape computes the gradients, so
+# that they can be compared with what was recorded.
 
 # %%
 model = new_model()
@@ -81,8 +82,8 @@ by_hand = recorder.recording
 by_hand.index.tail(3)
 
 # %% [markdown]
-# `loss` stays empty: no training step names it. The largest differences to the tape's
-# gradients, and to those of `train_on_batch`:
+# `loss` stays empty, because nothing tells the recorder which number it is. These are
+# the largest differences from the tape's gradients, and from those of `train_on_batch`:
 
 # %%
 table = pd.DataFrame(index=by_hand.paths)
@@ -96,6 +97,7 @@ table
 # %% [markdown]
 # ## Compiled functions
 #
-# Call `optimizer.apply` eagerly. Inside a `tf.function` or `jax.jit` of your own, what
-# the optimizer is given is out of reach; the recorder warns of it, and training goes
-# on. `train_on_batch` and `fit` are compiled, and recorded all the same.
+# Call `optimizer.apply` eagerly. Inside your own `tf.function` or `jax.jit`, what the
+# optimizer is given is out of reach; the recorder warns, and training goes on.
+# `train_on_batch` and `fit` are compiled, and recorded all the same. If your loop can
+# be a `train_step`, see [GANs and custom `train_step`s](custom_steps.ipynb).

@@ -30,7 +30,7 @@ temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 
 # %% [markdown]
-# Here is a store to read. From here on, only the last section uses hrcallbacks.
+# This makes a store to read. After that, only the section on DuckDB uses hrcallbacks.
 
 # %%
 import hrcallbacks as hr
@@ -47,6 +47,7 @@ recorder = hr.GradientRecorder(
     record_freq=1, gradients=["raw", "norm", hr.Histogram(8, octaves=4)], store=path
 )
 model.fit(x, x[:, :1], batch_size=16, epochs=3, verbose=0, callbacks=[recorder])
+print(*sorted(file.name for file in path.iterdir()))
 
 # %% [markdown]
 # ## xarray

@@ -57,14 +57,15 @@ print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
 # The page shows the findings, the loss and the metrics, the norms of gradients and
-# weights, the update ratios, a heat map of all variables and histograms; of a small
-# dense network like this one also each weight and gradient, with a slider over the
-# records. What was not recorded is named. Drag to zoom into a chart, double-click to
-# see all of it.
+# weights, the update ratios, a heat map of all variables, and histograms. For a small
+# dense network like this one, it also shows each weight and gradient, with a slider
+# over the records. It says what was not recorded. Drag to zoom into a chart, and
+# double-click to see all of it.
 #
 # ## Compare runs
 #
-# A mapping of names to recordings gives one page that draws them over each other.
+# A dict of names and recordings gives one page that draws them over each other. For
+# medians over many seeds, see [Compare many runs](runs.ipynb).
 
 # %%
 file = hr.report({"rate 0.01": low, "rate 0.5": high}, folder / "runs.html")
@@ -73,8 +74,9 @@ print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB")
 # %% [markdown]
 # ## From the shell
 #
-# A store needs no Python of yours, and it may belong to a run that is still training:
-# the page then shows what has been written so far.
+# `hrcallbacks report low.zarr -o low.html` makes the page from a store. The run may
+# still be training: the page then shows what has been written so far. This is the same
+# command, called from Python:
 
 # %%
 from hrcallbacks.cli.parser import main
@@ -91,6 +93,6 @@ print(sorted(path.name for path in folder.glob("*.html")))
 #
 # ## Long runs
 #
-# Of more than about two thousand records, the charts draw the smallest and the largest
-# number of each block of consecutive records. So every peak stays visible, and so does
-# every NaN; the page says how many records make a block.
+# If there are more records than a chart can show, it draws the smallest and the largest
+# number of each block of consecutive records. So every peak and every NaN stays
+# visible; the page says how many records make a block.

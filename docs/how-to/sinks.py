@@ -12,9 +12,10 @@
 # %% [markdown]
 # # Write a sink
 #
-# A sink hears of each record while training goes on. `hr.Alert`, `hr.TensorBoard` and
-# `hr.Logs` are sinks; one of your own is a class with a method or two. This one appends
-# the gradients' norms to a file of JSON lines, which any tool can follow.
+# A sink receives each record while training goes on. `hr.Alert`, `hr.TensorBoard` and
+# `hr.Logs` are sinks; your own is a class with a method or two. This one appends the
+# gradients' norms to a file of JSON lines, which any tool can follow. If you only want
+# norms in W&B, MLflow or a CSV file, [`hr.Logs` is enough](loggers.ipynb).
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
@@ -51,7 +52,7 @@ class JsonLines(hr.Sink):
 
 
 # %% [markdown]
-# It is passed to the recorder, which says what is recorded and when:
+# Pass it to a recorder, which decides what is recorded and when:
 
 # %%
 keras.utils.set_random_seed(1)
@@ -80,16 +81,16 @@ print(Path(temporary.name, "norms.jsonl").read_text())
 #
 # ## Speak, and stop the training
 #
-# A sink may run in the thread that stores records. What it has to say goes through
-# `say`: the recorder warns with it in the thread that trains, and stops the training if
-# that is asked for. This one stops as soon as the loss of a batch is low enough.
+# A sink may run in the thread that stores records. So it speaks through `say`: the
+# recorder then warns in the thread that trains, and stops the training if you pass
+# `stop=True`. This one stops once the loss of a batch is low enough.
 
 
 # %%
 class LowEnough(hr.Sink):
     """Stops training at a loss."""
 
-    waits = True  # Each epoch's end waits until its records were handed over.
+    waits = True  # Each epoch's end waits until its records are handed over.
 
     def __init__(self, loss):
         self.loss = loss
@@ -114,5 +115,7 @@ print("epochs:", len(history.epoch))
 #
 # `begin(run)` is called as a fit begins, and may refuse it by raising;
 # `end_epoch(epoch, logs)` has Keras' logs; `look(recording)` has the whole recording so
-# far, at each epoch's end; `end()` comes last. A sink that raises is said once, and
-# hears no more of that fit; recording and training go on.
+# far, at each epoch's end; `end()` comes last. If a sink raises, one warning says so,
+# and it is not called again in that fit; recording and training go on.
+#
+# [The reference](../reference/recorder.md#sinks) describes each method.

@@ -10,11 +10,11 @@
 # ---
 
 # %% [markdown]
-# # Send it to TensorBoard
+# # Send gradients to TensorBoard
 #
-# While a run goes on, or from a recording afterwards. Tags and steps are those of
-# Keras' own `TensorBoard` callback, so that both show side by side; gradients are
-# beside the weights. `hr.TensorBoard` itself needs no TensorFlow.
+# TensorBoard can show gradients and weights while a run goes on, or from a recording
+# afterwards. Tags and steps are those of Keras' own `TensorBoard` callback, so both
+# show side by side. `hr.TensorBoard` itself needs no TensorFlow.
 #
 # Install: `pip install "hrcallbacks[tensorflow,tensorboard,zarr]"`
 
@@ -104,8 +104,8 @@ pd.DataFrame(
 # %% [markdown]
 # ## From the shell
 #
-# Without TensorBoard, a look at a store takes one line, also while the run goes on, on
-# a machine without Keras: `hrcallbacks show run.zarr`.
+# Without TensorBoard, one line shows what is in a store, even while the run goes on and
+# on a machine without Keras: `hrcallbacks show run.zarr`.
 
 # %%
 command = [sys.executable, "-m", "hrcallbacks", "show", "run.zarr"]
@@ -114,4 +114,5 @@ print(shown.stdout)
 
 # %% [markdown]
 # `hrcallbacks plot run.zarr --what gradient_flow` draws a picture, and `hrcallbacks
-# table run.zarr` writes every number as CSV, LaTeX or Markdown.
+# table run.zarr` writes every number as CSV, LaTeX or Markdown. For W&B, MLflow and
+# others, see [Send gradients to W&B, MLflow, CSV](loggers.ipynb).

@@ -10,11 +10,11 @@
 # ---
 
 # %% [markdown]
-# # Tuning many runs
+# # Tune with KerasTuner or scikit-learn
 #
 # A tuner trains many models and hands each a *copy* of the callbacks. A copy of a
 # recorder has the same settings and nothing recorded; the recorder that you made stays
-# empty. Let the copies write stores, and open these afterwards.
+# empty. Let each copy write its own store, and open the stores afterwards.
 #
 # Install:
 # `pip install "hrcallbacks[tensorflow,tensorboard,plot,zarr]" keras-tuner scikit-learn`
@@ -116,11 +116,12 @@ for trial_id, recording in zip(tuner.oracle.start_order, recordings, strict=True
 pd.DataFrame(rows)
 
 # %% [markdown]
-# The score says which trial did best; the recordings say why the others did not.
+# The score says which trial did best; the recordings show what happened in each. With
+# many trials, [Compare many runs](runs.ipynb) draws medians and makes tables of all.
 
 # %%
-# Figure: Loss of each step, one line a trial. At the smallest rate it hardly moves; at
-# the two in the middle it falls; at the largest it jumps.
+# Figure: Loss of each step, a line for each trial. At the smallest rate it hardly
+# moves; at the two in the middle it falls; at the largest it jumps.
 curves = {
     f"{row['learning_rate']:g}": recording
     for row, recording in zip(rows, recordings, strict=True)

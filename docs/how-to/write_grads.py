@@ -51,13 +51,13 @@ model.compile("adam", loss="mse")
 # %% [markdown]
 # ## The same histograms
 #
-# Keep Keras' callback for the metrics and the graph, and put a recorder with the sink
-# `hr.TensorBoard` beside it. Each gets a folder of its own below the one that
-# TensorBoard reads.
+# Keep Keras' callback for the metrics and the graph, and put a recorder beside it whose
+# `sinks`, which receive its records, are one `hr.TensorBoard`. Each gets a folder of
+# its own below the one that TensorBoard reads.
 
 # %%
 recorder = hr.GradientRecorder(sinks=[hr.TensorBoard(logs / "gradients")])
-model.fit(
+history = model.fit(
     x,
     y,
     epochs=3,
@@ -97,9 +97,9 @@ print(*(tag for tag in events.Tags()["tensors"] if "kernel" in tag), sep="\n")
 # %%
 # Figure: Histograms of the gradients of the four variables of the network, one panel
 # for each variable, with the three epochs along one axis.
-hr.plot.histograms(recorder.recording)
+panels = hr.plot.histograms(recorder.recording)
 
 # %% [markdown]
-# [Choose what is recorded](choose.ipynb) has the other reductions, and
-# [Send it to TensorBoard](to_tensorboard.ipynb) writes the files from a recording
+# [Choose what to record, and when](choose.ipynb) has the other reductions, and [Send
+# gradients to TensorBoard](to_tensorboard.ipynb) writes the files from a recording
 # afterwards.

@@ -2,9 +2,10 @@
 # # Command line
 #
 # `hrcallbacks` looks at recordings from the shell; `python -m hrcallbacks` is the same.
-# A recording is a store, such as `GradientRecorder(store="run.zarr")` or
-# `recording.save("run.zarr")` writes. No command needs Keras. What follows is what
-# `--help` says.
+# A recording is a store, as `GradientRecorder(store="run.zarr")` or
+# `recording.save("run.zarr")` writes it. No command needs Keras. The rest of this page
+# is what `--help` says. [Look at a run in a browser](../how-to/report.ipynb) shows what
+# `report` makes.
 
 # %% tags=["setup"]
 import contextlib

@@ -167,7 +167,7 @@ plt.show()
 
 # %%
 # Figure: Gradients of two kernels as colours, blue above zero, orange below, one row
-# an element, one column a step; rows keep their colours for some steps, then change.
+# per element, one column per step; rows keep their colours for some steps, then change.
 several = ["*conv_1/kernel", "*output/kernel"]
 hr.plot.heatmap(recording, variables=several)
 plt.show()

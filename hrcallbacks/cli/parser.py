@@ -245,7 +245,7 @@ def _add_table(parts: _Parts) -> None:
         "--layout",
         choices=("wide", "tidy"),
         default="wide",
-        help="a row a record (wide, the default), or a row a record and element",
+        help="a row per record (wide, the default), or per record and element",
     )
     table.add_argument(
         "--names",

@@ -75,9 +75,9 @@ class IdenticalUnits(Rule):
 class SilentOutputs(Rule):
     """Output units that get no gradient at all.
 
-    Of a softmax, a sigmoid or no activation each unit gets one from each sample. A unit
-    whose weights have a gradient of exactly 0 in each record answers the same whatever
-    comes in: a ReLU at the output that is off, or a target that the loss leaves out.
+    With a softmax, a sigmoid or no activation, each unit gets one from each sample. If
+    the gradient of a unit's weights is exactly 0 in each record, the unit answers the
+    same whatever comes in: a ReLU at the output is off, or the loss ignores a target.
 
     Args:
         min_records: In how many records in a row, up to the last, it must be silent.

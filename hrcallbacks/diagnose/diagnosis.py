@@ -140,7 +140,7 @@ def diagnose(
         rules: None for all of `RULES`; the name of one, a `Rule`, or several of these.
 
     Returns:
-        A DataFrame with one row a finding, the gravest cause first, and after it what
+        A DataFrame with one row per finding, the worst cause first, and after it what
         follows from it. It prints as text, a screen at most, and says which rules
         looked, and which could not and why. Columns: `rule`, `severity` (`"severe"`,
         `"warning"`, `"note"`), `path`, `unit` (from 1), `step` (the first), `evidence`,

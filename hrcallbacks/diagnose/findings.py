@@ -49,7 +49,7 @@ class Finding:
         path: Path of the variable; None for the run as a whole.
         unit: Number of the unit in its layer, from 1, as in the symbols `w^1_3`.
         step: The first step at which it was seen.
-        cause: Name of the rule that found what it follows from; None of a first cause.
+        cause: Name of the rule that found what it follows from; None for a first cause.
     """
 
     rule: str
@@ -65,11 +65,11 @@ class Finding:
 class Findings(pd.DataFrame):
     """The findings of a diagnosis: a DataFrame that prints as text.
 
-    One row a finding, the gravest cause first, and what follows from it after it;
+    One row per finding, the worst cause first, followed by its consequences;
     columns `rule`, `severity` (`"severe"`, `"warning"` or `"note"`), `path` (None: the
     whole run), `unit` (from 1; missing if it is not about a single unit), `step` (the
     first), `evidence` (the numbers), `advice` (what to try) and `cause` (the rule that
-    found what this follows from; None of a first cause). The text is a screen at most.
+    found what this follows from; None for a first cause). The text is a screen at most.
     Any selection, such as `findings[findings.unit == 3]`, is an ordinary DataFrame;
     `to_frame()` is all of it as one.
 

@@ -46,11 +46,11 @@ class NanOrigin(Rule):
 
     Looks at the batch, then at the outputs of layers in the order in which they are
     computed, then at the loss, then at the gradients with respect to the outputs in the
-    reverse order. What was
-    recorded of these may be raw, `hr.Rows`, `"nonfinite"`, another number such as
-    `"norm"`, or one for each unit. Of the batch it names the rows, where they were
-    recorded. A `LossScaleOptimizer` skips steps whose gradients are not finite, so what
-    begins on the way back is a note there, unless the last record has it too.
+    reverse order. What was recorded of these may be raw, `hr.Rows`, `"nonfinite"`,
+    another number such as `"norm"`, or one for each unit. If rows of the batch were
+    recorded, it names those at fault. A `LossScaleOptimizer` skips steps whose
+    gradients are not finite, so what begins on the way back is a note there, unless the
+    last record has it too.
     """
 
     name: ClassVar[str] = "nan_origin"

@@ -103,7 +103,7 @@ class NotFinite(Rule):
 
 @dataclass(frozen=True)
 class UndefinedLoss(Rule):
-    """A loss of your own that is NaN or infinite at once, of weights that are finite.
+    """A loss of your own, NaN or infinite at once though the weights are finite.
 
     Keras' losses keep their logarithms away from 0. One written by hand seldom does:
     a softmax underflows to 0, an output without activation is below it.

@@ -189,8 +189,9 @@ class NoProgress(Rule):
 class MetricStuck(Rule):
     """An accuracy that stands still while the loss falls.
 
-    Then the loss gains by something else than better answers, or the metric is not for
-    such targets. With `record_freq=1` the accuracy is the mean over the epoch so far.
+    Then the loss falls for another reason than better answers, or the metric does not
+    suit the targets. With `record_freq=1` the accuracy is the mean over the epoch so
+    far.
 
     Args:
         fall: By what share the loss must have fallen.

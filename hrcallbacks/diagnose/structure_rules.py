@@ -193,7 +193,7 @@ class HiddenActivations(Rule):
     Two layers with no activation between them compute what one could. A softmax makes
     its units compete for a sum of 1; an exponential grows without bounds; a stack of
     sigmoid layers lets through a quarter of the gradient at each, at most, tanh less
-    than all. Each has its uses, so they are notes, unless something fails of it.
+    than all. Each has its uses, so they are notes, unless they make something fail.
 
     Args:
         min_stack: How many sigmoid or tanh layers in a row are a stack.

@@ -23,7 +23,7 @@ def backward_flow(
     smooth: SupportsIndex | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Norms of the gradients with respect to layers' outputs, one line a layer.
+    """Norms of the gradients with respect to layers' outputs, one line per layer.
 
     This is what back-propagation hands from the last layer, dark orange, to the first,
     light blue. Where it vanishes on the way, so do the gradients of the weights before.

@@ -142,7 +142,7 @@ def gradient_flow(
     by: str = "layer",
     ax: Any = None,
 ) -> Axes | Panels:
-    """Norms of the gradients over time, one line a layer, on a logarithmic scale.
+    """Norms of the gradients over time, one line per layer, on a logarithmic scale.
 
     Where gradients vanish, the lines of the first layers lie far below those of the
     last. Colours run from light blue, the first layer, to dark orange, the last. Each
@@ -150,7 +150,7 @@ def gradient_flow(
     many have none. What a logarithmic scale cannot show is marked at its edges: a
     norm of zero at the lower one, a norm that is NaN or infinite at the upper one.
 
-    Of `hr.Runs`, each layer has a panel, with a line a run; with
+    Of `hr.Runs`, each layer has a panel, with a line per run; with
     `by="learning_rate"` a line for the median of the runs of each learning rate, and
     their middle half as a band.
 
@@ -257,7 +257,7 @@ def update_ratio(
     its line has a gap there, and a note says so. That is no sign of a fault; a ratio
     that is NaN or infinite because the weights are is marked at the upper edge.
 
-    Of `hr.Runs`, each variable has a panel, with a line a run, or as with
+    Of `hr.Runs`, each variable has a panel, with a line per run, or as with
     `gradient_flow` one for the runs that have the same in the column `by`.
 
     Args:

@@ -30,7 +30,7 @@ def units(
     layers: str | Sequence[str] | None = None,
     axes: np.ndarray | Sequence[Axes] | None = None,
 ) -> Panels:
-    """Dead and saturated units: a row a unit, a column a record, coloured by a share.
+    """Dead and saturated units: a row per unit, a column per record, coloured by share.
 
     That is the share of the batch for which a unit gave exactly zero. A dead ReLU is a
     row of full colour from some step on. In layers with a sigmoid or tanh whose outputs

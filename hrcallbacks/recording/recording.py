@@ -79,9 +79,9 @@ class Recording(Records):
                 `b^1_3` and their gradients, `gb^1_3`.
             of: `"elements"`: the table described above. `"statistics"`: the numbers
                 that were recorded, such as norms; wide: a column for each, called
-                `gradients:norm:hidden/kernel`; tidy: one row a record and number, with
-                columns `step`, `epoch`, `quantity`, `reduction`, `path`, `value`.
-                `"histograms"`, always tidy: one row a record and bin of each
+                `gradients:norm:hidden/kernel`; tidy: one row per record and number,
+                with columns `step`, `epoch`, `quantity`, `reduction`, `path`, `value`.
+                `"histograms"`, always tidy: one row per record and bin of each
                 `hr.Histogram`, with columns `step` to `path` as above, `bin` (from
                 `"0"`; then `"zero"`, `"nan"`, `"inf"`), its edges `low` and `high`,
                 and `count`; the first and last bins have what lies beyond their edges
@@ -182,7 +182,7 @@ class Recording(Records):
         """The page of `hr.report`, in a notebook.
 
         Returns:
-            A widget, which a notebook shows where it is a cell's last expression.
+            A widget, which a notebook shows if it is a cell's last expression.
 
         Raises:
             ImportError: If anywidget is not installed.

@@ -36,7 +36,7 @@ class Runs(Mapping[str, Recording]):
         recordings: Recordings by name.
 
     Raises:
-        TypeError: If it is no dict of recordings.
+        TypeError: If it is not a dict of recordings.
         ValueError: If it is empty.
     """
 
@@ -92,7 +92,7 @@ class Runs(Mapping[str, Recording]):
 
     @property
     def parameters(self) -> pd.DataFrame:
-        """DataFrame, one row a run: what tells the runs apart.
+        """DataFrame, one row per run: what tells the runs apart.
 
         Its columns: what was passed as `metadata=`, of nested dicts as `outer.inner`;
         `optimizer`, its class, and the numbers of its config, such as `learning_rate`
@@ -117,7 +117,7 @@ class Runs(Mapping[str, Recording]):
             reduction: The name of a reduction that makes a number, such as `"norm"`.
 
         Returns:
-            DataFrame with columns `run` and `step`, and one a path; NaN where a run has
+            DataFrame with columns `run`, `step`, and one per path; NaN where a run has
             no such variable.
 
         Raises:
@@ -217,8 +217,8 @@ def open_recordings(
 
     Args:
         paths: A glob, such as `"runs/*.zarr"`, of paths or of an fsspec URL; a path; or
-            a list of these. A run is called by what its path has beyond that of all,
-            without `.zarr`.
+            a list of these. A run is named by the end of its path, from where the paths
+            differ, without `.zarr`.
         broken: What to do with one that cannot be opened: `"raise"`, or `"skip"` it
             with a warning that names it.
 
@@ -227,7 +227,7 @@ def open_recordings(
 
     Raises:
         FileNotFoundError: If nothing matches.
-        ValueError: If a recording cannot be opened; or each, with `broken="skip"`.
+        ValueError: If a recording cannot be opened; with `broken="skip"`, if none can.
         TypeError: If `paths` has the wrong type.
         ImportError: If Zarr is not installed.
     """
