@@ -16,6 +16,7 @@ from hrcallbacks.capture.packing import Packed, Place
 from hrcallbacks.capture.probe import Probe
 from hrcallbacks.capture.taps import LayerCall, Tap, Tapped, named
 from hrcallbacks.reductions.reduction import Reduction
+from hrcallbacks.selection.layers import attach_mask, keras_mask
 from hrcallbacks.selection.optimizers import find_optimizers
 from hrcallbacks.types import Key
 
@@ -230,10 +231,13 @@ class Observation:
 
     def _tap(self, tensor: Any, tapped: Tapped) -> Any:
         try:
-            return backend.tap(self.trace, tensor, tapped.saw)
+            seen = backend.tap(self.trace, tensor, tapped.saw)
+            if seen is not tensor:
+                attach_mask(seen, keras_mask(tensor))
         except Exception as error:
             self.fail(error)
             return tensor
+        return seen
 
     def see_call(self, call: Call) -> Any:
         """Runs an optimizer's call, and takes what it was given and what it changed.

@@ -14,13 +14,7 @@ import keras
 
 from hrcallbacks.capture.stand_ins import StandIn, replaced
 from hrcallbacks.names import PREACTIVATION
-from hrcallbacks.selection.layers import (
-    FoundLayer,
-    attach_mask,
-    has_fused_activation,
-    keras_mask,
-    path_of,
-)
+from hrcallbacks.selection.layers import FoundLayer, has_fused_activation, path_of
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -74,11 +68,7 @@ class LayerCall:
             return tensor
         tapped = Tapped(part)
         self.taps.append(tapped)
-        mask = keras_mask(tensor)
-        seen = tap(tensor, tapped)
-        if seen is not tensor:
-            attach_mask(seen, mask)
-        return seen
+        return tap(tensor, tapped)
 
     def add_all(self, tap: Tap, outputs: Any) -> Any:
         """A layer's outputs, which are seen from now on."""

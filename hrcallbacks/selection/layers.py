@@ -68,14 +68,14 @@ def has_fused_activation(layer: Any) -> bool:
 
 def keras_mask(tensor: Any) -> Any:
     """The mask that Keras has attached to a tensor, or None."""
-    from keras.src import backend
+    from keras.src.backend.common import masking
 
-    return backend.get_keras_mask(tensor)
+    return masking.get_keras_mask(tensor)
 
 
 def attach_mask(tensor: Any, mask: Any) -> None:
     """Attaches a mask to a tensor as Keras does."""
-    from keras.src import backend
+    from keras.src.backend.common import masking
 
     if mask is not None:
-        backend.set_keras_mask(tensor, mask)
+        masking.set_keras_mask(tensor, mask)

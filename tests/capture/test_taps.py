@@ -10,6 +10,7 @@ from layered import MODELS, ROWS, trained
 from training import full_state, several_steps
 
 import hrcallbacks as hr
+from hrcallbacks.selection.layers import attach_mask, keras_mask
 
 BACKEND = keras.config.backend()
 MODES = {
@@ -82,6 +83,35 @@ def test_training_is_the_same_in_mixed_precision():
         assert_same(plain, trained(MODELS["dense"], [watching()]))
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+# On TensorFlow nothing takes a tensor's place, nor needs its mask.
+PARTS = ["backend.tap"] + ["attach_mask"] * (BACKEND != "tensorflow")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_tap_that_fails_stops_the_recording_alone(part, monkeypatch):
+    def fail(*args, **kwargs):
+        raise AttributeError("renamed in a later Keras")
+
+    plain = trained(MODELS["dense"])
+    monkeypatch.setattr(f"hrcallbacks.capture.observation.{part}", fail)
+    recorder = watching()
+    with pytest.warns(RuntimeWarning, match="renamed in a later Keras") as said:
+        seen = trained(MODELS["dense"], [recorder])
+    ours = [str(w.message) for w in said if w.category is RuntimeWarning]
+    assert len(ours) == 1, ours
+    assert_same(plain, seen)
+    assert not recorder.recording.attributes["complete"]
+
+
+def test_masks_are_where_keras_has_them():
+    tensor = keras.ops.ones((2, 3))
+    assert keras_mask(tensor) is None
+    attach_mask(tensor, keras.ops.ones((2,)))
+    assert keras_mask(tensor) is not None
+    masked = layers.Masking()(tensor[:, None])
+    assert keras_mask(masked) is not None
 
 
 def test_nothing_of_it_stays_behind():
