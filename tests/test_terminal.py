@@ -11,6 +11,7 @@ from synthetic import noise, recording_of
 import hrcallbacks as hr
 from hrcallbacks.cli.parser import main
 from hrcallbacks.diagnose.findings import Finding, Findings
+from hrcallbacks.storage.checksums import signed
 from hrcallbacks.terminal import visible
 
 # Clears the screen, sets colours by a C1 control, sets the title, turns text around.
@@ -61,6 +62,7 @@ def store(tmp_path, monkeypatch):
     fit = described["attributes"]["fits"][0]
     fit["fault"] = HARM
     fit["optimizers"] = {HARM: {"class_name": HARM, "has_state": False}}
+    described["attributes"] = signed(described["attributes"])  # As anybody can.
     file.write_text(json.dumps(described))
     monkeypatch.chdir(tmp_path)
 
