@@ -56,9 +56,12 @@ recorder = hr.GradientRecorder(
 # %%
 log = keras.callbacks.CSVLogger(path)
 history = model.fit(x, y, epochs=3, verbose=0, callbacks=[recorder, log])
-pd.read_csv(path).T
+pd.read_csv(path).dropna(axis="columns").T
 
 # %% [markdown]
+# (Keras also writes `val_` columns, which are empty without validation data and left
+# out here.)
+#
 # An epoch's number is the mean over all its steps, whether they are recorded or not. A
 # batch's logs have the norm of that step, so a logger that writes every batch has every
 # step.

@@ -20,6 +20,7 @@
 
 # %% tags=["setup"]
 import tempfile
+import textwrap
 from pathlib import Path
 
 import keras
@@ -46,7 +47,7 @@ def train(rate, seed):
         gradients=["norm", hr.Histogram()],
         weights="update_ratio",
         record_freq=1,
-        store=folder / f"rate {rate}, seed {seed}.zarr",
+        store=folder / "{n}.zarr",  # The next free number, from 0.
         metadata={"seed": seed, "batch_size": 16},
     )
     model.fit(x, y, batch_size=16, epochs=10, verbose=0, callbacks=[recorder])
@@ -118,29 +119,33 @@ last.groupby(runs.parameters["learning_rate"]).quantile([0.25, 0.5, 0.75]).unsta
 # ## What is wrong with which run
 #
 # `runs.diagnose()` has a row for each run and a column for each rule: how severe the
-# worst finding is, `"none"`, or `"not looked"` where the rule lacks something.
+# worst finding is, `"none"`, or `"not looked"` where the rule lacks something. Here are
+# three rules for the last five runs, those with the largest rate:
 
 # %%
-runs.diagnose().head()
+runs.diagnose(["no_progress", "loss_rises", "update_size"]).tail()
 
 # %% [markdown]
 # `runs.findings()` lists every finding in words, with [its
 # rule](../explanation/rules.ipynb):
 
 # %%
-runs.findings()[["run", "severity", "rule", "evidence"]].head()
+for found in runs.findings().itertuples():
+    print(f"run {found.run}: {found.severity}: {found.rule}")
+    print(textwrap.fill(str(found.evidence), 80))
 
 # %% [markdown]
 # ## Choose some, and look at them in a browser
 #
-# `runs` maps names to recordings, so you select runs as from a dict; `runs.aligned` has
-# them with the layers' common names. `hr.report` draws them over each other in [one
+# `runs` maps names to recordings, so `runs["7"]` is one of them; `runs.aligned` has
+# them with the layers' common names. `hr.report` draws several over each other in [one
 # interactive page](report.ipynb):
 
 # %%
-first = {name: run for name, run in runs.aligned.items() if name.endswith("seed 0")}
-file = hr.report(first, folder / "runs.html")
-print(*first, file.name, sep="\n")
+rates = runs.parameters.query("seed == 0")["learning_rate"]
+chosen = {f"rate {rate:g}": runs.aligned[name] for name, rate in rates.items()}
+file = hr.report(chosen, folder / "runs.html")
+print(*chosen, file.name, sep="\n")
 
 # %% [markdown]
 # If a store cannot be opened, the error names it and says what is wrong.
