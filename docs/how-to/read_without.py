@@ -93,16 +93,18 @@ one.to_dataframe()[["low", "high", "histogram"]]
 # %%
 import zarr
 
-group = zarr.open_group(path, mode="r")
-array = group["weights/raw/net/output/bias"]
-array.metadata.dimension_names, array.attrs["units"], array[-1]
+array = zarr.open_array(path, path="weights/raw/net/output/bias", mode="r")
+print(array.metadata.to_dict()["dimension_names"], array.attrs["units"], array[-1])
 
 # %% [markdown]
 # The attributes of the group are JSON: the versions of what wrote it, the optimizer,
 # the layers, how each fit ended.
 
 # %%
-group.attrs["attributes"]["versions"], group.attrs["fits"][0]["ended"]
+import json
+
+described = json.loads((path / "zarr.json").read_text())["attributes"]
+print(described["attributes"]["versions"], described["fits"][0]["ended"])
 
 # %% [markdown]
 # ## DuckDB
