@@ -113,7 +113,7 @@ panels = hr.plot.histograms(runs, by="learning_rate", variables="dense/kernel")
 
 # %%
 last = runs.index.groupby("run")["loss"].last()
-last.groupby(runs.parameters["learning_rate"]).quantile([0.25, 0.5, 0.75]).unstack()
+last.groupby(runs.parameters["learning_rate"]).describe()[["25%", "50%", "75%"]]
 
 # %% [markdown]
 # ## What is wrong with which run
@@ -130,9 +130,9 @@ runs.diagnose(["no_progress", "loss_rises", "update_size"]).tail()
 # rule](../explanation/rules.ipynb):
 
 # %%
-for found in runs.findings().itertuples():
-    print(f"run {found.run}: {found.severity}: {found.rule}")
-    print(textwrap.fill(str(found.evidence), 80))
+for found in runs.findings().to_dict("records"):
+    print(f"run {found['run']}: {found['severity']}: {found['rule']}")
+    print(textwrap.fill(found["evidence"], 80))
 
 # %% [markdown]
 # ## Choose some, and look at them in a browser
@@ -143,7 +143,7 @@ for found in runs.findings().itertuples():
 
 # %%
 rates = runs.parameters.query("seed == 0")["learning_rate"]
-chosen = {f"rate {rate:g}": runs.aligned[name] for name, rate in rates.items()}
+chosen = {f"rate {rate:g}": runs.aligned[str(name)] for name, rate in rates.items()}
 file = hr.report(chosen, folder / "runs.html")
 print(*chosen, file.name, sep="\n")
 
