@@ -13,6 +13,7 @@ from mkdocs.plugins import event_priority
 
 _SLOT = '<div data-output="{}"></div>'
 _KINDS = ("text/html", "image/svg+xml", "text/plain")  # The best first.
+_UNSOUGHT = "data-search-exclude"
 _COLUMN = 358  # Pixels of text beside each other on a phone of 390.
 # Whatever moves for longer than five seconds can be stopped (WCAG 2.2.2).
 _PAUSE = '<label class="pause"><input type="checkbox"> Pause</label>'
@@ -65,9 +66,11 @@ def shown(output):
         pause = _PAUSE * ("@keyframes" in body)
         # What scrolls must be reachable by keyboard.
         focus = ' tabindex="0"' * (least_width(body) > _COLUMN)
-        return f'<div class="output figure"{focus}>{body}{pause}</div>'
+        return f'<div class="output figure" {_UNSOUGHT}{focus}>{body}{pause}</div>'
     body = trimmed(body) if kind == "text/html" else f"<pre>{html.escape(body)}</pre>"
-    return f'<div class="output" tabindex="0">{body}</div>'
+    # Nobody searches for numbers, and each page loads the whole index.
+    unsought = _UNSOUGHT * ("<table" in body)
+    return f'<div class="output" tabindex="0" {unsought}>{body}</div>'
 
 
 def least_width(svg):
