@@ -85,13 +85,16 @@ def range_of(recording: Records) -> tuple[float, float] | None:
         None if they were not, or if none of them is finite.
     """
     try:
-        low, high = (recording.statistic("batch", name)["y"] for name in ("min", "max"))
+        low, high = (
+            np.asarray(recording.statistic("batch", name)["y"], np.float64)
+            for name in ("min", "max")
+        )
     except (KeyError, ValueError):
         return None
-    finite = low.notna() & high.notna()
-    return (
-        (float(low[finite].min()), float(high[finite].max())) if any(finite) else None
-    )
+    finite = np.isfinite(low) & np.isfinite(high)
+    if not finite.any():
+        return None
+    return float(low[finite].min()), float(high[finite].max())
 
 
 def _width(recording: Records) -> int | None:
