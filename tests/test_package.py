@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 import hrcallbacks as hr
-from hrcallbacks.reductions.named import NAMED
-from hrcallbacks.reductions.reduction import BUILT_IN
 
 # The pipeline's folders, from top to bottom: what is in one imports only what stands
 # below it.
@@ -116,10 +114,6 @@ def test_every_function_is_annotated():
                 bare = [a.arg for a in arguments if a.annotation is None]
                 assert set(bare) <= {"self", "cls"}, (name, node.name)
                 assert node.returns is not None, (name, node.name)
-
-
-def test_names_of_built_in_reductions():
-    assert tuple(NAMED) == BUILT_IN
 
 
 def test_reading_needs_no_keras():

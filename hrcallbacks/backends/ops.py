@@ -97,13 +97,13 @@ class Ops:
         rest = self.sum(squares[even:])
         return self.sum(self.maximum(columns, 0)) + rest
 
-    def first_rows(self, tensor: Any, rows: int) -> Any:
-        """A tensor's first rows; where it has fewer, NaN in place of those it lacks."""
+    def first_rows(self, tensor: Any, rows: int, fill: float = math.nan) -> Any:
+        """A tensor's first rows; where it has fewer, `fill` in place of the others."""
         if tensor.shape[0] == rows:
             return tensor
         cut = tensor[:rows]
         lacking = [(0, rows - cut.shape[0])] + [(0, 0)] * (len(tensor.shape) - 1)
-        return self.pad(cut, lacking, constant_values=math.nan)
+        return self.pad(cut, lacking, constant_values=fill)
 
     def constant(self, make: Callable[..., Any], *args: Any) -> Any:
         """An array that a function makes, as a tensor.
@@ -156,15 +156,15 @@ class TensorFlowOps(Ops):
             return super().sum_of_squares(tensor)
         return 2 * self._tf.nn.l2_loss(tensor)  # One pass, no buffer of squares.
 
-    def first_rows(self, tensor: Any, rows: int) -> Any:
+    def first_rows(self, tensor: Any, rows: int, fill: float = math.nan) -> Any:
         """See `Ops.first_rows`; also of a tensor whose rows are not known yet."""
         if tensor.shape[0] == rows:
             return tensor
         tf = self._tf
         cut = tensor[:rows]
         lacking = [[0, rows - tf.shape(cut)[0]]] + [[0, 0]] * (tensor.shape.rank - 1)
-        nan = tf.constant(math.nan, tensor.dtype)
-        padded = tf.pad(cut, lacking, constant_values=nan)
+        value = tf.constant(fill, tensor.dtype)
+        padded = tf.pad(cut, lacking, constant_values=value)
         return tf.ensure_shape(padded, (rows, *tensor.shape[1:]))
 
     def _bits(self, tensor: Any, dtype: str) -> Any:

@@ -13,9 +13,6 @@ from hrcallbacks.types import HAS_OUTPUT, HAS_OUTPUT_GRADIENT
 if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
 
-_COUNTS = ("nonfinite", "nonfinite_per_unit")
-# Not finite only if an element is not. Some backends' min and max drop NaN.
-_TELLING = ("norm", "mean", "std", "abs_max")
 _HAS = {"outputs": HAS_OUTPUT, "output_gradients": HAS_OUTPUT_GRADIENT}
 _BLOCK_BYTES = 32 * 1024**2
 
@@ -35,8 +32,9 @@ class Nonfinite:
         self._recording = recording
         self._quantity = quantity
         described: Mapping[str, Any] = recording.attributes.get("reductions", {})
-        self._kinds: dict[str, str] = {
-            name: str(about.get("kind"))
+        # Of each reduction, its `nonfinite`.
+        self._kinds: dict[str, str | None] = {
+            name: about.get("nonfinite")
             for name, about in described.get(quantity, {}).items()
         }
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
@@ -52,11 +50,14 @@ class Nonfinite:
         self.names: list[str] = [n for n in dict.fromkeys(order) if n in set(told)]
 
     def _tells(self, reduction: str) -> bool:
-        name = reduction.removesuffix("_per_unit")
-        return self._is_by_rows(reduction) or name in (*_COUNTS, *_TELLING)
+        return self._kinds.get(reduction) in ("elements", "numbers", "counts")
 
     def _is_by_rows(self, reduction: str) -> bool:
-        return reduction == "raw" or self._kinds.get(reduction) == "Rows"
+        return self._kinds.get(reduction) == "elements"
+
+    def _bad(self, reduction: str, values: np.ndarray) -> npt.NDArray[np.bool_]:
+        counts = self._kinds.get(reduction) == "counts"
+        return values > 0 if counts else ~np.isfinite(values)
 
     def records(self, name: str) -> npt.NDArray[np.bool_]:
         """Which records have something of it that is not finite."""
@@ -69,9 +70,8 @@ class Nonfinite:
         for reduction, array in self._arrays(name):
             if not self._is_by_rows(reduction):
                 values = np.asarray(array, np.float64).reshape(len(found), -1)
-                counts = reduction in _COUNTS
-                bad = values > 0 if counts else ~np.isfinite(values)
-                return bad.any(axis=1) & self._there(name)
+                bad = self._bad(reduction, values).any(axis=1)
+                return bad & self._there(name)
         for reduction, array in self._arrays(name):
             if self._is_by_rows(reduction):
                 found |= self._by_rows(name, array)
@@ -118,8 +118,7 @@ class Nonfinite:
         """Which units are not finite, from 1; None if it is not known."""
         for reduction, array in self._arrays(name):
             if reduction.endswith("_per_unit"):
-                values = np.asarray(array[record])
-                bad = values > 0 if reduction in _COUNTS else ~np.isfinite(values)
+                bad = self._bad(reduction, np.asarray(array[record]))
                 return (np.flatnonzero(bad) + 1).tolist()
         return None
 

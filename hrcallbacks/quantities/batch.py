@@ -45,6 +45,8 @@ class Batch(Quantity):
         self.wanted: Wanted = Wanted(self.name, what, of=of)
         self._recorded: dict[str, tuple[Reduction, ...]] = {}
         self._by_rows: dict[Key, Spec] = {}
+        # Of the first batch, by name.
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     @property
     def of_record(self) -> Collection[str]:
@@ -98,13 +100,17 @@ class Batch(Quantity):
         specs: dict[Key, Spec] = {}
         for reduction in chosen:
             key = Key(self.name, reduction.name, name)
-            dtype = _recorded_dtype(tensor, whole=reduction.of_rows)
+            dtype = _recorded_dtype(tensor, whole=_has_rows(reduction))
             specs[key] = spec_of(self.wanted, reduction, name, Spec(shape, dtype))
-            if reduction.of_rows and shape:
+            if _has_rows(reduction) and shape:
                 self._by_rows[key] = specs[key]
-        if any(key.path == name for key in self._by_rows):
+        self._shapes[name] = shape
+        if self._counts_rows(name, chosen):
             specs[Key(BATCH_ROWS, "", name)] = Spec((), "float64")
         return specs
+
+    def _counts_rows(self, name: str, chosen: Sequence[Reduction]) -> bool:
+        return bool(self._shapes[name]) and any(r.of_rows for r in chosen)
 
     @property
     def row_bytes(self) -> int:
@@ -119,18 +125,23 @@ class Batch(Quantity):
     def take(self, scene: Scene) -> None:
         """Takes what is recorded of a step's data."""
         for name, tensor in tensors_of(scene).items():
-            for reduction in self._recorded.get(name, ()):
+            chosen = self._recorded.get(name, ())
+            for reduction in chosen:
                 key = Key(self.name, reduction.name, name)
                 if key in self._by_rows:  # They are filled up on the host.
                     rows = reduction.n if isinstance(reduction, Rows) else None
                     kept = tensor if rows is None else tensor[:rows]
                     scene.put(key, scene.put_aside(kept))
-                    rows_key = Key(BATCH_ROWS, "", name)
-                    scene.put(rows_key, scene.ops.rows(tensor))
-                elif reduction.of_rows:
+                elif _has_rows(reduction):
                     scene.put(key, scene.put_aside(tensor))
                 else:
-                    scene.reduce(self.name, (reduction,), name, _floats(tensor))
+                    seen, shape = _floats(tensor), self._shapes[name]
+                    if reduction.of_rows and shape:
+                        seen = scene.ops.first_rows(seen, shape[0], reduction.fill)
+                    scene.reduce(self.name, (reduction,), name, seen)
+            if chosen and self._counts_rows(name, chosen):
+                key = Key(BATCH_ROWS, "", name)
+                scene.put(key, scene.ops.rows(tensor))
 
     def observer(self, scene: Scene) -> Observer:
         """See `Quantity.observer`."""
@@ -190,6 +201,11 @@ def _is_numeric(tensor: Any) -> bool:
     except ValueError:  # Of no kind that Keras knows.
         return False
     return dtype in (*_FLOATS, *_SHORT, *_LONG)
+
+
+def _has_rows(reduction: Reduction) -> bool:
+    """Whether what it makes is the tensor, or rows of it."""
+    return reduction.is_raw or isinstance(reduction, Rows)
 
 
 def _recorded_dtype(tensor: Any, *, whole: bool) -> str:

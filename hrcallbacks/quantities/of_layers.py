@@ -212,7 +212,7 @@ class OfLayers(Quantity):
         for reduction in reductions:
             seen = tensor
             if reduction.of_rows and shape and not isinstance(reduction, Rows):
-                seen = scene.ops.first_rows(tensor, shape[0])
+                seen = scene.ops.first_rows(tensor, shape[0], reduction.fill)
             scene.reduce(self.name, (reduction,), tapped.name, seen)
         if self._by_rows(tapped.name) and shape:
             key = Key(OUTPUT_ROWS, "", tapped.name)

@@ -64,7 +64,10 @@ class Wanted:
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """By name, what a reader needs to know about the reductions."""
-        return {name: r.describe() for name, r in self.reductions.items()}
+        return {
+            name: r.describe() | ({"nonfinite": r.nonfinite} if r.nonfinite else {})
+            for name, r in self.reductions.items()
+        }
 
     @property
     def globs(self) -> list[str]:

@@ -36,6 +36,8 @@ class Histogram(Reduction):
         [0.0, 0.0, 2.0, 1.0, 1.0, 1.0, 0.0]
     """
 
+    nonfinite = "tail"
+
     def __init__(
         self,
         bins: SupportsIndex = 64,

@@ -23,7 +23,8 @@ class Projection(Reduction):
     gradient: `recording.statistic("gradients", "cosine")` needs no more. Each of the n
     numbers is the sum of the elements in a bucket, half of them with a minus sign:
     bucket and sign are random, and the same at each step. A tensor of up to n elements
-    is taken whole, and is exact.
+    is taken whole, and is exact. Of a layer's output, rows that a smaller batch lacks
+    count as zeros.
 
     Let $P$ be the projection. Then $Px \cdot Py$ is $x \cdot y$ on average over the
     seeds, with a standard deviation of at most about
@@ -55,6 +56,8 @@ class Projection(Reduction):
     """
 
     of_rows = True
+    nonfinite = "numbers"
+    fill = 0.0  # Adds nothing to the sums.
 
     def __init__(
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "projection"

@@ -1,26 +1,15 @@
 """What a reduction is, and those of users."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from hrcallbacks.reductions.functions import FUNCTIONS, NonfiniteIn
 from hrcallbacks.types import Spec
 
 RAW = "raw"
-# The names of the reductions in `named`.
-BUILT_IN = (
-    "norm",
-    "mean",
-    "std",
-    "min",
-    "max",
-    "abs_max",
-    "zero_fraction",
-    "nonfinite",
-    "update_norm",
-    "update_ratio",
-)
 _FLOATS = ("float16", "float32", "float64")
 
 
@@ -52,6 +41,14 @@ class Reduction:
     of_update = False
     # Whether what it makes has a place for each row, or for some of them.
     of_rows = False
+    # If so, what takes the place of the rows that a smaller batch lacks.
+    fill: float = math.nan
+    # What NaN or infinity in its value says of the tensor. "elements": the value has
+    # all elements of the tensor, or of its first rows; "sample": some of them.
+    # "numbers": an element is not finite, and of a finite value all are. "hints": an
+    # element is not finite; others may go unseen. "counts": the value counts such
+    # elements; "tail": its last two numbers do. None: nothing.
+    nonfinite: NonfiniteIn | None = None
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
         if not callable(function):
@@ -83,6 +80,10 @@ class Reduction:
         made = self.in_step(ops, ops.convert_to_tensor(array))
         return np.asarray(ops.convert_to_numpy(made))
 
+    def on_rows(self, arrays: np.ndarray) -> np.ndarray:
+        """`on_host` of each array along the first axis."""
+        return np.array([self.on_host(array) for array in arrays])
+
     def spec(self, spec: Spec) -> Spec:
         """Shape and dtype of the result for a tensor like that.
 
@@ -105,6 +106,7 @@ class Reduction:
 
 class _Raw(Reduction):
     of_rows = True
+    nonfinite = "elements"
 
     def __init__(self) -> None:
         self.name = RAW
@@ -135,7 +137,7 @@ def checked_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"Expected name: a word. Received: {name!r}.")
-    if name in BUILT_IN or name == RAW:
+    if name in FUNCTIONS or name == RAW:
         raise ValueError(
             f"{name!r} is a built-in reduction. Choose another name for yours."
         )

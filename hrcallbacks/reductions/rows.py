@@ -27,6 +27,7 @@ class Rows(Reduction):
     """
 
     of_rows = True
+    nonfinite = "elements"
 
     def __init__(self, n: SupportsIndex, *, name: str = "rows") -> None:
         self.n: int = positive_integer(n, "n")

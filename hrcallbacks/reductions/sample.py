@@ -27,6 +27,7 @@ class Sample(Reduction):
     """
 
     of_rows = True
+    nonfinite = "sample"
 
     def __init__(
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "sample"

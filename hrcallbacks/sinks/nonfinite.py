@@ -5,13 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hrcallbacks.reductions.reduction import RAW
 from hrcallbacks.types import ROWS_OF, Key, Record, RunInfo, Step
 
 _MOST_NAMED = 5
-# A nonfinite value of these means a nonfinite element. That does not hold for
-# update_ratio, infinite where weights are zero, nor for functions of users.
-_TELLING = ("norm", "mean", "std", "min", "max", "abs_max", "update_norm", "Sample")
 
 
 class Nonfinite:
@@ -26,8 +22,9 @@ class Nonfinite:
 
     def __init__(self, run: RunInfo) -> None:
         self._ignored = "gradients" if run.skips_nonfinite else None
-        self._kinds: dict[tuple[str, str], str] = {
-            (quantity, name): RAW if name == RAW else about["kind"]
+        # Of each reduction, its `nonfinite`.
+        self._kinds: dict[tuple[str, str], str | None] = {
+            (quantity, name): about.get("nonfinite")
             for quantity, names in run.reductions.items()
             for name, about in names.items()
         }
@@ -47,8 +44,10 @@ class Nonfinite:
             kind = self._kinds.get((key.quantity, key.reduction))
             if kind is None or key.quantity == self._ignored:
                 continue
+            if kind == "sample" and key.quantity in ROWS_OF:
+                continue  # NaN may stand for rows that the batch lacks.
             value = np.asarray(value)
-            if kind == RAW:
+            if kind == "elements":
                 value = value[: _rows(record, key)]
             if what := _what(kind, key.reduction, value):
                 text = f"{key.quantity} of {key.path!r} ({what})"
@@ -63,17 +62,15 @@ def _rows(record: Record, key: Key) -> int | None:
 
 def _what(kind: str, name: str, value: np.ndarray) -> str | None:
     """What is nonfinite in a recorded value, in words, or None."""
-    if kind in (RAW, "Sample"):
-        count = value.size - int(np.isfinite(value).sum())
-        return f"{count:,} of {value.size:,} elements" if count else None
-    if kind == "Projection":
-        return None if np.isfinite(value).all() else name
-    if kind in ("Histogram", "nonfinite"):
-        count = int(value[-2:].sum() if kind == "Histogram" else value)
+    if kind in ("counts", "tail"):
+        count = int(np.sum(value[-2:] if kind == "tail" else value))
         return f"{count:,} elements" if count else None
-    if kind in _TELLING and not np.isfinite(value):
-        return f"{name}: {float(value)}"
-    return None
+    count = value.size - int(np.isfinite(value).sum())
+    if not count:
+        return None
+    if kind in ("elements", "sample"):
+        return f"{count:,} of {value.size:,} elements"
+    return f"{name}: {float(value)}" if value.ndim == 0 else name
 
 
 def _sentence(step: Step, texts: list[str]) -> str:

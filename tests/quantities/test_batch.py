@@ -11,9 +11,10 @@ from hrcallbacks.quantities.batch import parts_of
 
 BATCH, ROWS = 8, 20  # The last batch is smaller.
 COMPILED = {} if keras.config.backend() == "torch" else {"jit_compile": False}
+PARTS = hr.Sample(5, seed=1), hr.Projection(4)  # Of a whole tensor.
 WANTED = {
-    "x/id": ["raw", "mean", hr.Rows(6)],
-    "x/image": ["raw", "norm", hr.PerUnit("mean")],
+    "x/id": ["raw", "mean", hr.Rows(6), *PARTS],
+    "x/image": ["raw", "norm", hr.PerUnit("mean"), *PARTS],
     "y*": "raw",
     "sample_weight": "raw",
 }
@@ -87,6 +88,12 @@ def check(recording, records=6):
             np.testing.assert_array_equal(found[: len(expected)], expected)
             assert np.isnan(found[len(expected) :]).all()
             assert recording.batch_rows[name].iloc[t] == len(expected)
+            for part in PARTS if name.startswith("x/") else ():
+                filled = np.full((BATCH, *expected.shape[1:]), part.fill, "float32")
+                filled[: len(expected)] = expected
+                made = recording.arrays("batch", part.name)[name][t]
+                rounding = 1e-6 * np.abs(filled).max(initial=0, where=filled == filled)
+                np.testing.assert_allclose(made, part.on_host(filled), 0, rounding)
         first = recording.arrays("batch", "rows")["x/id"][t]
         expected = parts(t)["x/id"][:6]
         np.testing.assert_array_equal(first[: len(expected)], expected)

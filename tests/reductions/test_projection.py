@@ -111,7 +111,7 @@ def test_it_is_recorded_as_it_is_of_the_raw_values():
     model.fit(x, y, batch_size=5, verbose=0, callbacks=[recorder])
     recording = recorder.recording
     assert len(recording) == 4
-    described = {"kind": "Projection", "n": 16, "seed": 9}
+    described = {"kind": "Projection", "n": 16, "seed": 9, "nonfinite": "numbers"}
     for quantity in ("gradients", "weights"):
         about = recording.attributes["reductions"][quantity]["projection"]
         assert about == described
