@@ -107,6 +107,14 @@ def remote(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def loggers(session: nox.Session) -> None:
+    """Log to W&B, MLflow and Trackio, offline, and read their files."""
+    install(session, "tensorflow", "test")
+    install_group(session, "loggers")
+    run_tests(session, "tensorflow", "tests/sinks/test_loggers.py")
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the site into site/, and read it in a browser (needs `chromium`)."""
     install(session, "tensorflow", "site-test")

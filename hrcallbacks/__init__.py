@@ -1,7 +1,6 @@
 """Records the true training gradients of a Keras 3 `model.fit`."""
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from hrcallbacks.sinks.logs import Logs
     from hrcallbacks.sinks.sink import Sink
     from hrcallbacks.sinks.tensorboard import TensorBoard
+    from hrcallbacks.sinks.tracker import Tracker
     from hrcallbacks.worked_example import backprop
     from hrcallbacks.worked_example.mean_output import MeanOutput
     from hrcallbacks.worked_example.stars import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from hrcallbacks.worked_example.vizier import download_catalog
 
-__version__ = importlib.metadata.version("hrcallbacks")
+__version__: str  # Looked up when first used, which takes as long as the rest.
 
 __all__ = [
     "Alert",
@@ -49,6 +49,7 @@ __all__ = [
     "Sample",
     "Sink",
     "TensorBoard",
+    "Tracker",
     "at",
     "backprop",
     "diagnose",
@@ -83,6 +84,7 @@ _MODULES = {
     "Sample": "reductions.sample",
     "Sink": "sinks.sink",
     "TensorBoard": "sinks.tensorboard",
+    "Tracker": "sinks.tracker",
     "at": "selection.steps",
     "backprop": "worked_example.backprop",
     "diagnose": "diagnose",
@@ -104,6 +106,10 @@ _AS_MODULES = ("backprop", "diagnose", "plot", "report")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hrcallbacks")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"hrcallbacks.{_MODULES[name]}")

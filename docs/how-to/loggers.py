@@ -110,7 +110,42 @@ pd.read_csv(path).dropna(axis="columns").T
 # trackio.finish()
 # ```
 #
-# ## More than norms
+# ## Histograms
 #
-# To send histograms, or anything else that is recorded, [write a sink](sinks.ipynb).
-# [TensorBoard has one](to_tensorboard.ipynb).
+# `hr.Tracker` sends each record as it is made: its numbers, and a histogram of what was
+# recorded raw or as an `hr.Histogram`. W&B and Trackio have a class for histograms;
+# MLflow has none.
+#
+# ```python
+# import wandb
+#
+# run = wandb.init(project="gradients", mode="offline")
+# run.define_metric("gradients/*", step_metric="recorded_step")
+# recorder = hr.GradientRecorder(
+#     gradients=["norm", hr.Histogram()],
+#     weights=None,
+#     record_freq=1,
+#     sinks=[hr.Tracker(run.log, histogram=wandb.Histogram)],
+# )
+# history = model.fit(x, y, epochs=3, callbacks=[recorder])
+# run.finish()
+# ```
+#
+# The charts are called `gradients/norm/net/hidden/kernel` and
+# `gradients/histogram/net/hidden/kernel`. With Trackio:
+#
+# ```python
+# import trackio
+#
+# run = trackio.init(project="gradients")
+# recorder = hr.GradientRecorder(
+#     weights=None,
+#     record_freq=1,
+#     sinks=[hr.Tracker(run.log, histogram=trackio.Histogram)],
+# )
+# history = model.fit(x, y, epochs=3, callbacks=[recorder])
+# trackio.finish()
+# ```
+#
+# To send anything else that is recorded, [write a sink](sinks.ipynb). [TensorBoard has
+# one](to_tensorboard.ipynb).

@@ -97,9 +97,10 @@ def show(options: Namespace) -> None:
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     say(path)
     say(head_text(recording, width=columns or 80))
+    findings = recording.diagnose()  # Reads what the summaries need, too.
     for quantity in ("gradients", "weights"):
         say(f"\n{summary_text(recording, quantity, width=columns)}")
-    say(f"\nDiagnosis\n{recording.diagnose()!r}")
+    say(f"\nDiagnosis\n{findings!r}")
 
 
 def plot(options: Namespace) -> None:

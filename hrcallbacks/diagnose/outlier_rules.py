@@ -246,7 +246,7 @@ def _bad(survey: Survey, quantity: QuantityName) -> dict[str, npt.NDArray[np.boo
         if counts is not None:
             found[path] = counts > 0  # NaN where there was no gradient.
         elif track := survey.track(quantity, path):
-            found[path] = track.nonfinite & there
+            found[path] = track.nonfinite > 0
         elif norms is not None:
             found[path] = there & ~np.isfinite(norms)
     return found

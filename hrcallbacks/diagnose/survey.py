@@ -252,6 +252,9 @@ class Survey:
         if track.count < len(self):
             there = np.ones(len(self), bool) if changes else self.has_gradient(path)
             track.read(arrays[path], there)
+            # Who asks the recording for them later need not read it again.
+            self.recording.cache.keep(quantity, "norm", path, track.norms)
+            self.recording.cache.keep(quantity, "nonfinite", path, track.nonfinite)
         return track
 
     def numbers(self, quantity: QuantityName, reduction: str) -> dict[str, np.ndarray]:

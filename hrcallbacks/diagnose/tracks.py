@@ -9,9 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-# The size of a block, as float32.
-_BLOCK_BYTES = 16 * 1024**2
-
+from hrcallbacks.recording.blocks import blocks
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -104,7 +102,7 @@ class Track:
         self._previous: np.ndarray | None = None
         self._norms: list[np.ndarray] = []
         self._change_norms: list[np.ndarray] = []
-        self._nonfinite: list[npt.NDArray[np.bool_]] = []
+        self._nonfinite: list[np.ndarray] = []
         axes = {-1, -2, -len(self._shape)} if len(self._shape) > 1 else {-1}
         axes = axes if self._shape else set[int]()
         self.activity: dict[int, Activity] = {
@@ -122,9 +120,12 @@ class Track:
         return _joined(self._change_norms)
 
     @property
-    def nonfinite(self) -> npt.NDArray[np.bool_]:
-        """Which records have NaN or infinity, shape `(records,)`."""
-        return _joined(self._nonfinite, "bool")
+    def nonfinite(self) -> np.ndarray:
+        """How many elements of each record are NaN or infinite, `(records,)`.
+
+        NaN where there is nothing.
+        """
+        return _joined(self._nonfinite)
 
     def read(self, array: Any, there: npt.NDArray[np.bool_]) -> None:
         """Reads the records that are new.
@@ -133,19 +134,14 @@ class Track:
             array: Array of shape `(records, *shape)`, in memory or on disk.
             there: Which records hold anything, shape `(records,)`.
         """
-        size = max(int(np.prod(self._shape)) * 4, 1)
-        rows = max(_BLOCK_BYTES // size, 1)
-        for start in range(self.count, len(there), rows):
-            stop = min(start + rows, len(there))
-            block = np.asarray(array[start:stop])
-            self._add(block.reshape(stop - start, *self._shape), there[start:stop])
+        for where, block in blocks(array, self.count):
+            self._add(block.reshape(len(block), *self._shape), there[where])
 
     def _add(self, block: np.ndarray, there: npt.NDArray[np.bool_]) -> None:
         with np.errstate(all="ignore"):
             norms = _norms(block)
             self._norms.append(np.where(there, norms, np.nan))
-            finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
-            self._nonfinite.append(there & ~finite)
+            self._nonfinite.append(np.where(there, _nonfinite(block, norms), np.nan))
             signal = self._differences(block) if self._changes else block
             if self._changes:
                 self._change_norms.append(_norms(signal))
@@ -174,7 +170,14 @@ def _norms(block: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("ij,ij->i", flat, flat))
 
 
-def _joined(
-    parts: Sequence[np.ndarray], dtype: npt.DTypeLike = "float64"
-) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)
+def _nonfinite(block: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    counts = np.zeros(len(block))
+    # In float64, a sum of squares is finite if they are.
+    (suspects,) = np.nonzero(~np.isfinite(norms))
+    for n in suspects:
+        counts[n] = block[n].size - np.isfinite(block[n]).sum()
+    return counts
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 import weakref
 from pathlib import Path
@@ -13,26 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.optional import optional
+from hrcallbacks.storage.checksums import crc32c
+
+# TensorFlow's numbers of dtypes.
+_FLOAT, _DOUBLE = 1, 2
 
 
 class TensorBoard(NamedTuple):
     """The parts of TensorBoard that write; `Any`, because it has no annotations.
 
     Attributes:
-        events: Module of the protocol of events.
-        summaries: Module of the protocol of summaries.
+        event: Class of an event.
+        summary: Class of a summary.
+        tensor: Class of a tensor.
         histograms: Module that makes metadata of histograms.
         scalars: Module that makes metadata of scalars.
-        records: Class that writes records to a file.
-        tensor: Function that makes a tensor of an array.
     """
 
-    events: Any
-    summaries: Any
+    event: Any
+    summary: Any
+    tensor: Any
     histograms: Any
     scalars: Any
-    records: Any
-    tensor: Any
 
 
 def import_tensorboard() -> TensorBoard:
@@ -42,14 +45,13 @@ def import_tensorboard() -> TensorBoard:
         ImportError: If it is not installed.
     """
     with optional("TensorBoard", extra="tensorboard"):
-        from tensorboard.compat.proto import event_pb2, summary_pb2
+        import google_crc32c  # noqa: F401  Its own checksum is in pure Python: slow.
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.plugins.histogram import metadata as histograms
         from tensorboard.plugins.scalar import metadata as scalars
-        from tensorboard.summary.writer.record_writer import RecordWriter
-        from tensorboard.util.tensor_util import make_tensor_proto
-    return TensorBoard(
-        event_pb2, summary_pb2, histograms, scalars, RecordWriter, make_tensor_proto
-    )
+    return TensorBoard(Event, Summary, TensorProto, histograms, scalars)
 
 
 class EventFile:
@@ -78,15 +80,19 @@ class EventFile:
         path = folder / f"events.out.tfevents.{name}.{EventFile._made}.hrcallbacks"
         self._file = path.open("wb")
         weakref.finalize(self, self._file.close)  # Also after a fit that broke off.
-        self._records = self._board.records(self._file)
-        self._write(file_version="brain.Event:2")
+        # By description.
+        self._metadata: dict[str | None, Any] = {}
+        self._write(self._board.event(file_version="brain.Event:2"))
         self.flush()
 
     def scalar(self, tag: str, value: npt.ArrayLike, step: int) -> None:
         """Writes a number."""
-        metadata = self._board.scalars.create_summary_metadata(None, None)
-        tensor = self._board.tensor(np.asarray(value, np.float32))
-        self._add(tag, tensor, metadata, step)
+        if None not in self._metadata:
+            made = self._board.scalars.create_summary_metadata(None, None)
+            self._metadata[None] = made
+        tensor = self._board.tensor(dtype=_FLOAT)
+        tensor.float_val.append(float(np.float32(value)))
+        self._add(tag, tensor, self._metadata[None], step)
 
     def histogram(
         self, tag: str, buckets: np.ndarray, step: int, *, about: str
@@ -99,18 +105,26 @@ class EventFile:
             step: Its step.
             about: A description, in Markdown.
         """
-        metadata = self._board.histograms.create_summary_metadata(None, about)
-        tensor = self._board.tensor(buckets, dtype=np.float64)
-        self._add(tag, tensor, metadata, step)
+        if about not in self._metadata:
+            made = self._board.histograms.create_summary_metadata(None, about)
+            self._metadata[about] = made
+        content = np.ascontiguousarray(buckets, "<f8").tobytes()
+        tensor = self._board.tensor(dtype=_DOUBLE, tensor_content=content)
+        for size in buckets.shape:
+            tensor.tensor_shape.dim.add(size=size)
+        self._add(tag, tensor, self._metadata[about], step)
 
     def _add(self, tag: str, tensor: Any, metadata: Any, step: int) -> None:
-        summary = self._board.summaries.Summary()
-        summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
-        self._write(summary=summary, step=step)
+        event = self._board.event(step=step)
+        event.summary.value.add(tag=tag, tensor=tensor, metadata=metadata)
+        self._write(event)
 
-    def _write(self, **event: Any) -> None:
-        made = self._board.events.Event(wall_time=time.time(), **event)
-        self._records.write(made.SerializeToString())
+    def _write(self, event: Any) -> None:
+        """Writes an event as TFRecord does: lengths and checksums around it."""
+        event.wall_time = time.time()
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        self._file.write(length + _masked(length) + data + _masked(data))
 
     def flush(self) -> None:
         """Makes what was written visible to TensorBoard."""
@@ -119,6 +133,12 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _masked(data: bytes) -> bytes:
+    """A checksum as TFRecord has it, masked: see `tensorboard.summary.writer`."""
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def buckets_of(values: npt.ArrayLike, count: int = 30) -> npt.NDArray[np.float64]:
@@ -140,12 +160,22 @@ def buckets_of(values: npt.ArrayLike, count: int = 30) -> npt.NDArray[np.float64
     if not values.size:
         return np.zeros((count, 3))
     low, high = values.min(), values.max()
-    if low == high:
-        return np.array([[low, high, 0]] * (count - 1) + [[low, high, values.size]])
     # Halved, so that the range of two large values stays finite.
-    counts, _ = np.histogram(values / 2, count, (low / 2, high / 2))
-    edges = 2 * np.linspace(low / 2, high / 2, count + 1)
-    return np.stack([edges[:-1], edges[1:], counts], axis=1)
+    halves, start, width = values / 2, low / 2, high / 2 - low / 2
+    if not width:
+        return np.array([[low, high, 0]] * (count - 1) + [[low, high, values.size]])
+    edges = start + width * (np.arange(count + 1) / count)
+    edges[-1] = high / 2
+    # As `np.histogram` does, in a third of its time for a few values: their places,
+    # then one further where that was rounded to the wrong side of an edge.
+    place = ((halves - start) / width * count).astype(np.intp)
+    np.minimum(place, count - 1, out=place)
+    place -= halves < edges[place]
+    place += (halves >= edges[place + 1]) & (place < count - 1)
+    made = np.empty((count, 3))
+    made[:, 0], made[:, 1] = 2 * edges[:-1], 2 * edges[1:]
+    made[:, 2] = np.bincount(place, minlength=count)
+    return made
 
 
 def magnitude_buckets(

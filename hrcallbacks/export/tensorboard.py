@@ -104,9 +104,10 @@ def to_tensorboard(recording: Recording, logdir: str | os.PathLike[str]) -> None
 
 
 def _records(recording: Recording, columns: Mapping[Key, Any]) -> Iterator[Record]:
-    flags = recording.has_gradient
+    lacks = {path: recording.without_gradient(path) for path in recording.paths}
+    lacks = {path: records for path, records in lacks.items() if records.any()}
     for number, record in enumerate(records_of(recording.index, columns)):
-        without = {path for path in flags if not flags[path].iloc[number]}
+        without = {path for path, records in lacks.items() if records[number]}
         # A recording has NaN for what was not there.
         there = {
             key: value

@@ -1,6 +1,6 @@
 """How gradients turn and weights move: cosines, distances, curvature."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.progress import progress
+from hrcallbacks.recording.blocks import blocks, rows_for
 from hrcallbacks.reductions.projection import Projection
 from hrcallbacks.types import Fit
 
@@ -31,6 +32,9 @@ class _Sums(NamedTuple):
     squares: npt.NDArray[np.float64]
 
 
+_Block = tuple[slice, npt.NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class _Track:
     """A variable's vectors, one a record.
@@ -45,11 +49,19 @@ class _Track:
     absent: npt.NDArray[np.bool_]
     projection: Projection | None = None
 
-    def __iter__(self) -> Iterator[npt.NDArray[np.float64]]:
-        for n, absent in enumerate(self.absent):
-            row = np.asarray(self.rows[n], np.float64)
-            made = row if self.projection is None else self.projection.on_host(row)
-            yield np.zeros(made.size) if absent else made.ravel()
+    def blocks(self, rows: int | None = None) -> Iterator[_Block]:
+        """The vectors in float64, `(records, n)`, and which records they are of.
+
+        Args:
+            rows: How many records a block has; None for as many as are handled best.
+        """
+        for where, block in blocks(self.rows, rows=rows):
+            if self.projection is None:
+                made = block.reshape(len(block), -1).astype(np.float64)
+            else:
+                made = self.projection.on_rows(block)
+            made[self.absent[where]] = 0
+            yield where, made
 
 
 def dynamics(recording: "Records", quantity: str, name: str) -> pd.DataFrame | None:
@@ -84,40 +96,50 @@ def dynamics(recording: "Records", quantity: str, name: str) -> pd.DataFrame | N
 
 def _along(track: _Track) -> _Sums:
     """Of each vector with the one before it."""
-    count = len(track.absent)
-    sums = _Sums(np.full(count, np.nan), np.full(count, np.nan))
-    before: npt.NDArray[np.float64] | None = None
-    for n, vector in enumerate(track):
-        sums.squares[n] = vector @ vector
-        if before is not None:
-            sums.products[n] = before @ vector
-        before = vector
-    return sums
+    return _of_successive(track.blocks(), len(track.absent))
 
 
 def _along_changes(track: _Track) -> _Sums:
     """Of each change with the one before it."""
-    count = len(track.absent)
+    changes = _changes(track.blocks())
+    return _of_successive(changes, len(track.absent))
+
+
+def _of_successive(vectors: Iterable[_Block], count: int) -> _Sums:
     sums = _Sums(np.full(count, np.nan), np.full(count, np.nan))
-    before: npt.NDArray[np.float64] | None = None
-    change: npt.NDArray[np.float64] | None = None
-    for n, vector in enumerate(track):
-        latest, change = change, None if before is None else vector - before
-        if change is not None:
-            sums.squares[n] = change @ change
-        if latest is not None and change is not None:
-            sums.products[n] = latest @ change
-        before = vector
+    for where, block in _with_latest(vectors):
+        sums.squares[where] = _dots(block[1:], block[1:])
+        sums.products[where] = _dots(block[1:], block[:-1])
     return sums
+
+
+def _changes(vectors: Iterable[_Block]) -> Iterator[_Block]:
+    """Differences from the vector before; NaN for the first."""
+    for where, block in _with_latest(vectors):
+        yield where, np.diff(block, axis=0)
+
+
+def _with_latest(vectors: Iterable[_Block]) -> Iterator[_Block]:
+    """Blocks, each with the vector before it; NaN before the first."""
+    latest: np.ndarray | None = None
+    for where, block in vectors:
+        before = np.full_like(block[:1], np.nan) if latest is None else latest
+        yield where, np.concatenate([before, block])
+        latest = block[-1:]
+
+
+def _dots(x: np.ndarray, y: np.ndarray) -> npt.NDArray[np.float64]:
+    return np.einsum("ij,ij->i", x, y)
 
 
 def _from_first(track: _Track) -> _Sums:
     """Of each vector's difference from the first."""
     squares = np.full(len(track.absent), np.nan)
-    first: npt.NDArray[np.float64] | None = None
-    for n, vector in enumerate(track):
-        first = vector if first is None else first
-        squares[n] = np.sum(np.square(vector - first))
+    first: np.ndarray | None = None
+    for where, block in track.blocks():
+        first = block[:1].copy() if first is None else first
+        moved = block - first
+        squares[where] = _dots(moved, moved)
     return _Sums(squares, squares)
 
 
@@ -168,10 +190,9 @@ def _forms(recording: "Records", quantity: str, path: str) -> dict[_Form, Any]:
 
 
 def _absent(recording: "Records", quantity: str, path: str) -> npt.NDArray[np.bool_]:
-    flags = recording.has_gradient
-    if quantity != "gradients" or path not in flags:
+    if quantity != "gradients":
         return np.zeros(len(recording), bool)
-    return ~flags[path].to_numpy(bool)
+    return recording.without_gradient(path)
 
 
 # Curvature.
@@ -186,17 +207,14 @@ def _curvature(recording: "Records") -> npt.NDArray[np.float64]:
         )
     known = _known_points(recording)
     bends, squares = np.zeros((2, len(recording)))
-    bends[:1] = np.nan
     for path in progress(recording.paths, of="Reading gradients", unit="variable"):
         gradients, weights = _pair(recording, path)
-        points = _points(path, weights, known)
-        latest: tuple[np.ndarray, np.ndarray] | None = None
-        for n, (gradient, point) in enumerate(zip(gradients, points, strict=True)):
-            if latest is not None:
-                moved = point - latest[1]
-                bends[n] += (gradient - latest[0]) @ moved
-                squares[n] += moved @ moved
-            latest = gradient, point
+        rows = rows_for(gradients.rows, weights.rows)
+        points = _points(path, weights.blocks(rows), known)
+        pairs = zip(_changes(gradients.blocks(rows)), _changes(points), strict=True)
+        for (where, turned), (_, moved) in pairs:
+            bends[where] += _dots(turned, moved)
+            squares[where] += _dots(moved, moved)
     with np.errstate(invalid="ignore", divide="ignore"):
         return bends / squares
 
@@ -255,16 +273,13 @@ def _known_points(recording: "Records") -> _KnownPoints:
 
 
 def _points(
-    path: str, weights: _Track, points: _KnownPoints
-) -> Iterator[npt.NDArray[np.float64]]:
+    path: str, weights: Iterable[_Block], points: _KnownPoints
+) -> Iterator[_Block]:
     """The weights that each record's gradient is of; NaN where they are not known."""
-    before: npt.NDArray[np.float64] | None = None
-    for n, vector in enumerate(weights):
-        fit, point = points.starts.get(n), vector if points.before else before
-        if fit is not None and path in (fit.weights or {}):
-            yield np.asarray((fit.weights or {})[path], np.float64).ravel()
-        elif point is not None and points.known[n]:
-            yield point
-        else:
-            yield np.full_like(vector, np.nan)
-        before = vector
+    for where, block in _with_latest(weights):
+        made = block[1:] if points.before else block[:-1]
+        made[~points.known[where]] = np.nan
+        for n, fit in points.starts.items():
+            if where.start <= n < where.stop and path in (fit.weights or {}):
+                made[n - where.start] = np.ravel((fit.weights or {})[path])
+        yield where, made

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from hrcallbacks.checks import choice
 from hrcallbacks.recording.arrays import Arrays, none_of, said
 from hrcallbacks.recording.batches import Batches
+from hrcallbacks.recording.numbers import Numbers
 from hrcallbacks.recording.statistics import statistic
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.types import (
@@ -49,6 +51,7 @@ class Records:
         self.fits: list[Fit] = list(fits)
         self._batches = batches or Batches([], {}.__getitem__)
         self._arrays = arrays  # By quantity and reduction.
+        self.cache: Numbers = Numbers()
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
@@ -184,6 +187,13 @@ class Records:
     def has_gradient(self) -> pd.DataFrame:
         """DataFrame of bool, records by paths: whether there was a gradient."""
         return self._flags(HAS_GRADIENT)
+
+    def without_gradient(self, path: str) -> npt.NDArray[np.bool_]:
+        """In which records a variable got no gradient, shape `(records,)`."""
+        arrays: Mapping[str, Any] = self._arrays.get((HAS_GRADIENT, ""), {})
+        if path not in list(arrays):
+            return np.zeros(len(self), bool)
+        return np.asarray(arrays[path]) != 1
 
     @property
     def has_output(self) -> pd.DataFrame:

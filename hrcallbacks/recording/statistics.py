@@ -1,12 +1,13 @@
 """Numbers of a recording: recorded, or computed from whole tensors."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from hrcallbacks.progress import progress
+from hrcallbacks.recording.blocks import blocks
 from hrcallbacks.recording.dynamics import dynamics
 from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction
@@ -71,30 +72,75 @@ def _columns(
     recorded = recording.arrays(quantity, reduction)
     raw = recording.arrays(quantity)
     named = NAMED.get(reduction)
-    columns = {}
+    made: Mapping[str, np.ndarray] = {}
+    if named is not None and not named.of_update:
+        read_numbers(recording, quantity, [reduction])
+        made = recording.cache.made(quantity, reduction)
     paths = recording.paths
     if quantity not in ("gradients", "weights"):
         paths = list(dict.fromkeys([*recorded, *raw]))
+    return {
+        path: np.asarray(recorded[path]) if path in recorded else made[path]
+        for path in paths
+        if path in recorded or path in made
+    }
+
+
+def read_numbers(
+    recording: "Records", quantity: str, reductions: Sequence[str]
+) -> None:
+    """Makes numbers of whole tensors that were recorded, in one pass over them.
+
+    They are kept in `recording.cache`, as are those that earlier calls made.
+
+    Args:
+        recording: The recording.
+        quantity: Which tensors.
+        reductions: Names of reductions; those that were recorded are left out.
+    """
+    raw = recording.arrays(quantity)
+    lacking: dict[str, list[str]] = {}
+    for reduction in reductions:
+        recorded = recording.arrays(quantity, reduction)
+        for path in set(raw) - set(recorded):
+            if path not in recording.cache.made(quantity, reduction):
+                lacking.setdefault(path, []).append(reduction)
+    paths = [path for path in raw if path in lacking]
     for path in progress(paths, of=f"Reading {quantity}", unit="variable"):
-        if path in recorded:
-            columns[path] = np.asarray(recorded[path])
-        elif named is not None and not named.of_update and path in raw:
-            made = _made(raw[path], named, recording.rows_of(quantity, path))
-            if quantity == "gradients":
-                made = np.where(recording.has_gradient[path], made, np.nan)
-            columns[path] = made.astype(np.float64)
-    return columns
+        made = _made(recording, quantity, path, lacking[path])
+        for reduction, numbers in made.items():
+            recording.cache.keep(quantity, reduction, path, numbers)
 
 
-def _made(rows: Any, reduction: Reduction, counts: np.ndarray | None) -> np.ndarray:
-    if counts is None:
-        return np.array([reduction.on_host(rows[n]) for n in range(len(rows))])
-    # A smaller batch has no more rows; of a larger one not all were recorded.
-    return np.array(
-        [
-            reduction.on_host(rows[n][: int(count)])
-            if count <= rows.shape[1]
-            else np.nan
-            for n, count in enumerate(counts)
-        ]
-    )
+def _made(
+    recording: "Records", quantity: str, path: str, reductions: Sequence[str]
+) -> dict[str, np.ndarray]:
+    counts = recording.rows_of(quantity, path)
+    rows = recording.arrays(quantity)[path]
+    made = {name: np.full(len(rows), np.nan) for name in reductions}
+    for where, block in blocks(rows):
+        wide = block.astype(np.float64, copy=False)
+        for name, numbers in made.items():
+            if counts is None:
+                numbers[where] = NAMED[name].on_rows(wide)
+            else:
+                numbers[where] = _of_batches(NAMED[name], wide, counts[where])
+    if quantity == "gradients":
+        without = recording.without_gradient(path)
+        for numbers in made.values():
+            numbers[without] = np.nan
+    return made
+
+
+def _of_batches(
+    reduction: Reduction, block: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Of tensors with a row for each sample: a smaller batch has no more.
+
+    NaN of a larger batch, of which not all rows were recorded.
+    """
+    made = np.full(len(block), np.nan)
+    for count in np.unique(counts[counts <= block.shape[1]]):
+        which = counts == count
+        made[which] = reduction.on_rows(block[which][:, : int(count)])
+    return made

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from hrcallbacks.recording.description import in_a_line
+from hrcallbacks.recording.statistics import read_numbers
 from hrcallbacks.terminal import visible
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
         says what the size is: the Frobenius norm, or what was recorded instead. Empty
         if neither was.
     """
+    read_numbers(recording, quantity, ["norm", "nonfinite"])
     size, numbers = _first_of(recording, quantity, _SIZES)
     if numbers is None:
         return pd.DataFrame()

@@ -44,6 +44,11 @@ class StoredArray:
         made.ndim = len(made.shape)
         return made
 
+    @property
+    def chunk_rows(self) -> int:
+        """How many records a chunk has: reading fewer reads all of them."""
+        return self._array.chunks[0]
+
     def __len__(self) -> int:
         """Number of records."""
         return self.shape[0]

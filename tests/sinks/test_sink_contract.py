@@ -31,6 +31,7 @@ MAKERS: dict[str, Callable[[Any], hr.Sink]] = {
     "alert": lambda folder: hr.Alert("nan"),
     "alert that looks": lambda folder: hr.Alert(["nan", "dead_units"]),
     "tensorboard": lambda folder: hr.TensorBoard(folder / "logs"),
+    "tracker": lambda folder: hr.Tracker(lambda sent: None, histogram=dict),
     "logs": lambda folder: hr.Logs(by="variable"),
 }
 RUN = RunInfo({"gradients": {"norm": {"kind": "norm"}}, "weights": {}}, per_epoch=False)
