@@ -14,8 +14,8 @@
 #
 # A sink receives each record while training goes on. `hr.Alert`, `hr.TensorBoard`,
 # `hr.Tracker` and `hr.Logs` are sinks; your own is a class with a method or two. This
-# one appends the gradients' norms to a file of JSON lines, which any tool can follow. If
-# you only want norms in W&B, MLflow or a CSV file, [`hr.Logs` is
+# one appends the gradients' norms to a file of JSON lines, which any tool can follow.
+# If you only want norms in W&B, MLflow or a CSV file, [`hr.Logs` is
 # enough](loggers.ipynb).
 #
 # Install: `pip install "hrcallbacks[tensorflow]"`

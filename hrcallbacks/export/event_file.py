@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.optional import optional
-from hrcallbacks.storage.checksums import crc32c
 
 # TensorFlow's numbers of dtypes.
 _FLOAT, _DOUBLE = 1, 2
@@ -29,6 +28,7 @@ class TensorBoard(NamedTuple):
         tensor: Class of a tensor.
         histograms: Module that makes metadata of histograms.
         scalars: Module that makes metadata of scalars.
+        crc32c: Function that makes a checksum of bytes.
     """
 
     event: Any
@@ -36,6 +36,7 @@ class TensorBoard(NamedTuple):
     tensor: Any
     histograms: Any
     scalars: Any
+    crc32c: Any
 
 
 def import_tensorboard() -> TensorBoard:
@@ -45,13 +46,20 @@ def import_tensorboard() -> TensorBoard:
         ImportError: If it is not installed.
     """
     with optional("TensorBoard", extra="tensorboard"):
-        import google_crc32c  # noqa: F401  Its own checksum is in pure Python: slow.
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        import google_crc32c  # TensorBoard's own checksum is pure Python, and slow.
+        from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2
         from tensorboard.plugins.histogram import metadata as histograms
         from tensorboard.plugins.scalar import metadata as scalars
-    return TensorBoard(Event, Summary, TensorProto, histograms, scalars)
+    messages: Any = (event_pb2, summary_pb2, tensor_pb2)
+    events, summaries, tensors = messages
+    return TensorBoard(
+        events.Event,
+        summaries.Summary,
+        tensors.TensorProto,
+        histograms,
+        scalars,
+        google_crc32c.value,
+    )
 
 
 class EventFile:
@@ -91,7 +99,7 @@ class EventFile:
             made = self._board.scalars.create_summary_metadata(None, None)
             self._metadata[None] = made
         tensor = self._board.tensor(dtype=_FLOAT)
-        tensor.float_val.append(float(np.float32(value)))
+        tensor.float_val.append(np.asarray(value, np.float32).item())
         self._add(tag, tensor, self._metadata[None], step)
 
     def histogram(
@@ -124,7 +132,12 @@ class EventFile:
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
-        self._file.write(length + _masked(length) + data + _masked(data))
+        self._file.write(length + self._sum(length) + data + self._sum(data))
+
+    def _sum(self, data: bytes) -> bytes:
+        """A checksum as TFRecord has it, masked: see `tensorboard.summary.writer`."""
+        crc = self._board.crc32c(data)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
     def flush(self) -> None:
         """Makes what was written visible to TensorBoard."""
@@ -133,12 +146,6 @@ class EventFile:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
-
-
-def _masked(data: bytes) -> bytes:
-    """A checksum as TFRecord has it, masked: see `tensorboard.summary.writer`."""
-    crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def buckets_of(values: npt.ArrayLike, count: int = 30) -> npt.NDArray[np.float64]:

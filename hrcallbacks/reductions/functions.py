@@ -24,12 +24,14 @@ class Function(NamedTuple):
         nonfinite: See `Reduction.nonfinite`.
         of_update: Whether it also takes the weights from before the update.
         of_elements: Whether it needs at least one element.
+        of_none: What it is of no elements, on the host.
     """
 
     call: Callable[..., Any]
     nonfinite: NonfiniteIn | None = "numbers"
     of_update: bool = False
     of_elements: bool = False
+    of_none: float = math.nan
 
 
 class OfRows:
@@ -104,14 +106,14 @@ def _update_ratio(ops: Any, after: Any, before: Any) -> Any:
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "norm": Function(_norm),
+    "norm": Function(_norm, of_none=0),
     "mean": Function(_mean),
     "std": Function(_std),
     "min": Function(_extreme("min"), "hints", of_elements=True),
     "max": Function(_extreme("max"), "hints", of_elements=True),
     "abs_max": Function(_abs_max, of_elements=True),
     "zero_fraction": Function(_zero_fraction, None),
-    "nonfinite": Function(_nonfinite, "counts"),
+    "nonfinite": Function(_nonfinite, "counts", of_none=0),
     "update_norm": Function(_update_norm, of_update=True),
     # Infinite where weights are zero.
     "update_ratio": Function(_update_ratio, None, of_update=True),

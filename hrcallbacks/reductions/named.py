@@ -16,10 +16,12 @@ class _Named(Reduction):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._call, self.nonfinite, self.of_update, self._of_elements = FUNCTIONS[name]
+        self._function = FUNCTIONS[name]
+        self.nonfinite = self._function.nonfinite
+        self.of_update = self._function.of_update
 
     def in_step(self, ops: Any, tensor: Any, *before: Any) -> Any:
-        return self._call(ops, tensor, *before)
+        return self._function.call(ops, tensor, *before)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.name}
@@ -31,11 +33,13 @@ class _Named(Reduction):
         # In float64: speed matters less here.
         flat = arrays.reshape(len(arrays), math.prod(arrays.shape[1:]))
         flat = flat.astype(np.float64, copy=False)
+        if not flat.shape[1]:
+            return np.full(len(flat), float(self._function.of_none))
         with np.errstate(all="ignore"):
-            return self._call(OfRows, flat)
+            return self._function.call(OfRows, flat)
 
     def spec(self, spec: Spec) -> Spec:
-        if self._of_elements and math.prod(spec.shape) == 0:
+        if self._function.of_elements and math.prod(spec.shape) == 0:
             raise ValueError(f"a tensor of shape {spec.shape} has no {self.name}")
         return Spec((), "float64")
 

@@ -1,5 +1,8 @@
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis.extra.numpy import arrays
 
 import hrcallbacks as hr
 from hrcallbacks.export.event_file import buckets_of, magnitude_buckets
@@ -23,6 +26,22 @@ def test_buckets_are_those_that_tensorboard_makes(values):
     (value,) = summary.histogram_pb("x", values).value
     expected = tensor_util.make_ndarray(value.tensor)
     np.testing.assert_allclose(buckets_of(values), expected, rtol=1e-12, atol=1e-12)
+
+
+@hypothesis.given(
+    arrays(np.float64, st.integers(1, 40), elements=st.floats(-1e300, 1e300)),
+    st.integers(1, 40),
+)
+def test_values_are_counted_as_numpy_counts_them(values, count):
+    low, high = values.min() / 2, values.max() / 2
+    hypothesis.assume(high - low > 1e-290)
+    counts, edges = np.histogram(values / 2, count, (low, high))
+    made = buckets_of(values, count)
+    assert made[:, 2].sum() == values.size
+    # An edge may be rounded otherwise, and then so may a value that lies on it.
+    on_edge = np.isclose(values[:, None] / 2, edges, rtol=1e-12, atol=0).any(axis=1)
+    if not on_edge[(values > 2 * low) & (values < 2 * high)].any():
+        np.testing.assert_array_equal(made[:, 2], counts)
 
 
 def test_the_range_of_the_largest_values_is_finite():
