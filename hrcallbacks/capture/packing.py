@@ -110,6 +110,8 @@ class Packer:
 
     def most_bytes_of(self, packed: Packed, quantity: str) -> int:
         """At most how many bytes a quantity takes that is packed apart."""
+        if quantity not in self._apart:
+            return 0
         places = self.of_quantity(packed, quantity).values()
         sizes = (math.prod(tensor.shape) for by in places for tensor in by.values())
         return 8 * sum(sizes)
@@ -167,9 +169,13 @@ def _unpack(
 ) -> None:
     array = backend.to_host(tensor)
     flat = np.ravel(array)
-    for member in members:
-        if member.shape is None:  # It is alone.
-            records.setdefault(member.record, {})[member.key] = array
-            continue
-        array = flat[member.start : member.end].reshape(member.shape)
-        records.setdefault(member.record, {})[member.key] = array
+    for number, key, shape, start, end in members:
+        record = records.get(number)
+        if record is None:
+            record = records[number] = {}
+        if shape is None:  # It is alone.
+            record[key] = array
+        elif shape:
+            record[key] = flat[start:end].reshape(shape)
+        else:
+            record[key] = flat[start]

@@ -162,8 +162,8 @@ class Intake:
     ) -> None:
         for taken in pending:
             for record in self._records(taken):
-                whole = replace(record, metrics={**record.metrics, **metrics})
-                self._store.append(whole)
+                both = {**record.metrics, **metrics} if metrics else record.metrics
+                self._store.append(replace(record, metrics=both) if metrics else record)
                 self._audience.add(record)
             self._keep_batches()
             self._describe_optimizers(taken.probe)
@@ -202,7 +202,7 @@ class Intake:
         logs = {} if self._per_epoch else {**extra, **taken.logs}
         metrics = {n: _scalar(v) for n, v in logs.items() if n != "loss"}
         return Record(
-            step=replace(taken.step, call=call),
+            step=replace(taken.step, call=call) if call else taken.step,
             loss=None if loss is None else _scalar(loss),
             values=values,
             learning_rates=rates,

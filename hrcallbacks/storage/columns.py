@@ -5,6 +5,7 @@ variables shares one, `(records, keys, *shape)`, if it has the same shape for al
 them: a thousand norms are one vector per record. What is missing from a record is NaN.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,18 +36,18 @@ class Column:
     shape: tuple[int, ...]
     is_shared: bool
 
-    @property
+    @functools.cached_property
     def each(self) -> tuple[int, ...]:
         """Shape of what it holds of one key."""
         return self.shape[1:] if self.is_shared else self.shape
 
-    @property
+    @functools.cached_property
     def dtype(self) -> np.dtype:
         """Dtype of its rows."""
         is_numbers = self.is_shared and not self.each
         return np.dtype("float64" if is_numbers else self.dtypes[0])
 
-    @property
+    @functools.cached_property
     def row_bytes(self) -> int:
         """Size of a row."""
         return math.prod(self.shape) * self.dtype.itemsize
@@ -74,10 +75,19 @@ class Column:
 
 
 class Columns:
-    """The columns of a store, in the order of declaration."""
+    """The columns of a store, in the order of declaration.
+
+    Attributes:
+        record_bytes: Size of a record.
+    """
 
     def __init__(self, columns: Sequence[Column] = ()) -> None:
         self._columns = list(columns)
+        self._count_bytes()
+
+    def _count_bytes(self) -> None:
+        # Size of a record.
+        self.record_bytes: int = sum(column.row_bytes for column in self._columns)
 
     def __iter__(self) -> Iterator[Column]:
         """The columns."""
@@ -140,12 +150,8 @@ class Columns:
         # Numbers last, after the arrays that they are of.
         new.sort(key=lambda column: column.is_shared and not column.each)
         self._columns += new
+        self._count_bytes()
         return new
-
-    @property
-    def record_bytes(self) -> int:
-        """Size of a record."""
-        return sum(column.row_bytes for column in self._columns)
 
     def record_bytes_with(self, specs: Mapping[Key, Spec]) -> int:
         """Size of a record once these keys are declared too."""

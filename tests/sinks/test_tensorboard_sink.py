@@ -28,10 +28,10 @@ def test_a_full_disk_is_said_once_and_ends_neither_recording_nor_training(
     write = event_file.EventFile._write
     room = iter(range(20))
 
-    def full(self, **event):
+    def full(self, event):
         if next(room, None) is None:
             raise OSError(28, "No space left on device")
-        write(self, **event)
+        write(self, event)
 
     monkeypatch.setattr(event_file.EventFile, "_write", full)
     recorder = hr.GradientRecorder(
