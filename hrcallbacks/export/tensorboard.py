@@ -35,9 +35,9 @@ from hrcallbacks.export.event_file import (
     import_tensorboard,
     magnitude_buckets,
 )
+from hrcallbacks.export.records import records_of
 from hrcallbacks.reductions.named import NAMED
 from hrcallbacks.reductions.reduction import RAW
-from hrcallbacks.storage.records import records_of
 from hrcallbacks.types import Key, Record
 
 if TYPE_CHECKING:

@@ -126,10 +126,9 @@ def absent(
     recording: Recording, quantity: QuantityName, path: str
 ) -> npt.NDArray[np.bool_]:
     """In which records a variable got no gradient; one bool a record."""
-    flags = recording.has_gradient
-    if quantity != "gradients" or path not in flags:
+    if quantity != "gradients":
         return np.zeros(len(recording), bool)
-    return ~np.asarray(flags[path], bool)
+    return recording.without_gradient(path)
 
 
 def sampled(

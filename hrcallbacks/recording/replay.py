@@ -206,9 +206,7 @@ def _blocks(recording: Recording, part: _Part) -> Iterator[tuple[slice, Block]]:
     gradients = {
         path: recording.gradients[path] for own in paths.values() for path in own
     }
-    has_gradient = {
-        path: recording.has_gradient[path].to_numpy(bool) for path in gradients
-    }
+    has_gradient = {path: ~recording.without_gradient(path) for path in gradients}
     rates = _rates(recording, fit)
     size = sum(4 * math.prod(array.shape[1:]) for array in gradients.values())
     most = max(1, min(_MOST_STEPS, _BLOCK_BYTES // max(1, size)))

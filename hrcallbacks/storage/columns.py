@@ -64,6 +64,16 @@ class Column:
                 row[place] = values[key]
         return row
 
+    def rows(self, arrays: Mapping[Key, Any], records: slice) -> np.ndarray:
+        """The rows of some records, from all their arrays; NaN for what is missing."""
+        made = [(p, arrays[key]) for p, key in enumerate(self.keys) if key in arrays]
+        count = records.stop - records.start
+        rows = np.full((count, *self.shape), np.nan, self.dtype)
+        for place, array in made:
+            into = rows[:, place] if self.is_shared else rows
+            into[...] = array[records]
+        return rows
+
     def of(self, rows: Any, key: Key) -> Any:
         """The array of one key, from all rows of the column."""
         if not self.is_shared:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.place import checked_path, exists
-from hrcallbacks.storage.records import records_of
 from hrcallbacks.storage.zarr_index import Epoch
 from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.storage.zarr_store import ZarrStore
@@ -92,8 +91,7 @@ def _write(
         store.declare(specs, dict(attributes))
         store.fits += fits
         store.epochs += epochs
-        for record in records_of(index, arrays):
-            store.append(record)
+        store.extend(index, arrays)
         for step, batch in batches.items():
             store.keep_batch(step, batch)
         store.flush()

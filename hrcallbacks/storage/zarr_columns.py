@@ -9,6 +9,7 @@ import numpy as np
 from hrcallbacks.storage.columns import Column
 from hrcallbacks.storage.described import described
 from hrcallbacks.storage.zarr_arrays import create_array, write_coordinate, writes_all
+from hrcallbacks.types import Key
 
 # Bytes in a column's chunk, unless a single record has more. Each chunk costs Zarr half
 # a millisecond, whatever its size.
@@ -47,6 +48,25 @@ class ColumnWriter:
         if place == self._rows - 1:
             self._check()
             self._write(number + 1)
+
+    def put_all(self, first: int, arrays: Mapping[Key, Any], count: int) -> None:
+        """Sets the next rows, chunk by chunk.
+
+        Args:
+            first: How many there are already.
+            arrays: The arrays of all new records, by key.
+            count: How many new records there are.
+        """
+        done = 0
+        while done < count:
+            place = (first + done) % self._rows
+            stop = min(done + self._rows - place, count)
+            rows = self.column.rows(arrays, slice(done, stop))
+            self._tail[place : place + len(rows)] = rows
+            self._dirty, done = True, stop
+            if place + len(rows) == self._rows:
+                self._check()
+                self._write(first + done)
 
     def flush(self, count: int) -> None:
         """Writes the chunk that is not yet full."""

@@ -223,6 +223,28 @@ class ZarrStore(Store):
         if self._count % CHUNK == 0:
             self.flush()
 
+    def extend(self, index: pd.DataFrame, arrays: Mapping[Key, Any]) -> None:
+        """Adds many records at once, faster than `append` does.
+
+        If it fails, none of them counts.
+
+        Args:
+            index: Their rows of `Recording.index`.
+            arrays: Their arrays by key, `(records, *shape)`.
+        """
+        if self._index is None or self._writers is None:
+            return
+        first, count = self._count, len(index)
+        self._writers.put_all(first, arrays, count)
+        self._writers.flush(first + count)
+        for start in range(0, count, CHUNK):
+            rows = index.iloc[start : start + CHUNK].to_dict("records")
+            for place, row in enumerate(rows, first + start):
+                self._index.put(place, row)
+            self._index.write(first + start + len(rows))
+            self._index.forget(first + start + len(rows))
+        self._count += count
+
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
         """See `Store.add_metrics`."""
         if self._index is not None and metrics:

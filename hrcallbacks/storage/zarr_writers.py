@@ -5,7 +5,7 @@ from typing import Any
 
 from hrcallbacks.storage.columns import Column
 from hrcallbacks.storage.zarr_columns import ColumnWriter, arrays_in, create_column
-from hrcallbacks.types import Record
+from hrcallbacks.types import Key, Record
 
 
 class ColumnWriters:
@@ -61,6 +61,11 @@ class ColumnWriters:
         """Sets the next record."""
         for writer in self._writers:
             writer.put(number, writer.column.row(record.values))
+
+    def put_all(self, first: int, arrays: Mapping[Key, Any], count: int) -> None:
+        """Sets the next records, column by column; see `ColumnWriter.put_all`."""
+        for writer in self._writers:
+            writer.put_all(first, arrays, count)
 
     def flush(self, count: int) -> None:
         """Writes the chunks that are not yet full."""
