@@ -13,6 +13,7 @@
 `.ci/nox` does the same where nox is not installed yet.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,9 @@ BACKENDS = ["tensorflow", "jax", "torch"]
 OLDEST_PYTHON, NEWEST_PYTHON = "3.11", "3.13"  # As the classifiers in pyproject.toml.
 # The CPU build: a newer one brings gigabytes, no use on a machine without a GPU.
 TORCH = "torch==2.13.0"
+
+# What the benchmarks call the machine that they run on: figures are ratios.
+MACHINE = os.environ.get("ASV_MACHINE", "two_cores")
 
 # Tests of what is the same on each backend: CI runs them on TensorFlow.
 NEUTRAL = [
@@ -112,6 +116,22 @@ def loggers(session: nox.Session) -> None:
     install(session, "tensorflow", "test")
     install_group(session, "loggers")
     run_tests(session, "tensorflow", "tests/sinks/test_loggers.py")
+
+
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """Measure whether something got slower; the figures go to docs/data/benchmarks."""
+    install(session, "tensorflow", "test")
+    install_group(session, "benchmarks")
+    commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True)
+    with session.chdir("tests/benchmarks"):
+        session.run("asv", "machine", "--yes", "--machine", MACHINE)
+        session.run(
+            *("asv", "run", "--python=same", "--machine", MACHINE, "--show-stderr"),
+            f"--set-commit-hash={(commit or '').strip()}",
+            *session.posargs,
+            env={"KERAS_BACKEND": "tensorflow"},
+        )
 
 
 @nox.session(default=False)

@@ -1,8 +1,11 @@
 """Rows of a column in memory."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hrcallbacks.storage.columns import Column
+from hrcallbacks.types import Key
 
 # Bytes in a chunk while the number of records is unknown.
 _CHUNK_BYTES = 4 * 1024**2
@@ -22,23 +25,30 @@ class Buffer:
         self._chunks: list[np.ndarray] = []
         self._ends: list[int] = []  # Number of the row after each chunk's last.
         self._filled = 0
-        self._large = column.row_bytes > _LARGE_ROW
+        self._large = column.row_bytes > _LARGE_ROW and not column.is_shared
         for number in range(missing):  # Records from before the column was declared.
-            self.put(number, None, missing)
+            self.put(number, {}, missing)
 
-    def put(self, number: int, row: np.ndarray | None, expected: int) -> None:
-        """Sets the next row, or sets it again if storing a record was interrupted."""
+    def put(self, number: int, values: Mapping[Key, np.ndarray], expected: int) -> None:
+        """Sets the next row, or sets it again if storing a record was interrupted.
+
+        Args:
+            number: The record's number.
+            values: Its arrays by key.
+            expected: How many records there will be; 0 if that is not known.
+        """
         while self._chunks and self._start_of_last >= number:
             self._chunks.pop()
             self._ends.pop()
         self._filled = number + 1
-        if self._large and row is not None:
+        row = values.get(self._column.keys[0]) if self._large else None
+        if row is not None:
             row = np.asarray(row, self._column.dtype)
             self._add(row.reshape(1, *self._column.shape), number + 1)
             return
         if not self._ends or number >= self._ends[-1]:
             self._grow(number, 1 if self._large else expected)
-        self._chunks[-1][number - self._ends[-1]] = np.nan if row is None else row
+        self._column.fill(self._chunks[-1], number - self._ends[-1], values)
 
     @property
     def _start_of_last(self) -> int:

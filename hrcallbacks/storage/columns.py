@@ -52,17 +52,23 @@ class Column:
         """Size of a row."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def row(self, values: Mapping[Key, np.ndarray]) -> np.ndarray | None:
-        """A record's row, from its arrays by key; None if the record has none."""
+    def fill(
+        self, rows: np.ndarray, number: int, values: Mapping[Key, np.ndarray]
+    ) -> None:
+        """Writes a record into its row; NaN for what it lacks.
+
+        Args:
+            rows: Some rows.
+            number: Which of them.
+            values: The record's arrays by key.
+        """
         if not self.is_shared:
-            return values.get(self.keys[0])
-        if not self.each:
-            return np.array([values.get(key, np.nan) for key in self.keys])
-        row = np.full(self.shape, np.nan, self.dtype)
-        for place, key in enumerate(self.keys):
-            if key in values:
-                row[place] = values[key]
-        return row
+            rows[number] = values.get(self.keys[0], np.nan)
+        elif not self.each:
+            rows[number] = [values.get(key, np.nan) for key in self.keys]
+        else:
+            for place, key in enumerate(self.keys):
+                rows[number, place] = values.get(key, np.nan)
 
     def rows(self, arrays: Mapping[Key, Any], records: slice) -> np.ndarray:
         """The rows of some records, from all their arrays; NaN for what is missing."""

@@ -79,8 +79,7 @@ class MemoryStore(Store):
                 f"another record would exceed max_bytes={self._max_bytes:,}"
             )
         for column in self.columns:
-            row = column.row(record.values)
-            self._buffers[column.name].put(count, row, self._expected)
+            self._buffers[column.name].put(count, record.values, self._expected)
         # The index last: a record counts only once it is complete.
         self._index.append(record.row)
 

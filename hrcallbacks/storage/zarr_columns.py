@@ -40,10 +40,10 @@ class ColumnWriter:
         self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
         self._dirty = False
 
-    def put(self, number: int, row: np.ndarray | None) -> None:
+    def put(self, number: int, values: Mapping[Key, np.ndarray]) -> None:
         """Sets the next row, and writes the chunk once it is full."""
         place = number % self._rows
-        self._tail[place] = np.nan if row is None else row
+        self.column.fill(self._tail, place, values)
         self._dirty = True
         if place == self._rows - 1:
             self._check()

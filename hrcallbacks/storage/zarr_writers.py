@@ -60,7 +60,7 @@ class ColumnWriters:
     def put(self, number: int, record: Record) -> None:
         """Sets the next record."""
         for writer in self._writers:
-            writer.put(number, writer.column.row(record.values))
+            writer.put(number, record.values)
 
     def put_all(self, first: int, arrays: Mapping[Key, Any], count: int) -> None:
         """Sets the next records, column by column; see `ColumnWriter.put_all`."""

@@ -43,10 +43,10 @@ class ListStore(Store):
         index = pd.DataFrame([r.row for r in records]) if records else empty_index()
 
         def rows(column: Any) -> np.ndarray:
-            none = np.full(column.shape, np.nan, column.dtype)
-            found = [column.row(record.values) for record in records]
-            rows = [none if row is None else row for row in found]
-            return np.array(rows).reshape(-1, *column.shape)
+            rows = np.empty((len(records), *column.shape), column.dtype)
+            for number, record in enumerate(records):
+                column.fill(rows, number, record.values)
+            return rows
 
         fits = list(self.fits)
         return Snapshot([*self.columns], dict(self.attributes), fits, index, rows)
