@@ -1,5 +1,6 @@
 """Fixtures: the worked example, trained once in each way that Keras can run it."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +19,23 @@ from training import (
 )
 
 import hrcallbacks as hr
+
+
+# The most objects that Python's garbage collector has to look through.
+_MOST_OBJECTS = 200_000
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Spares the collector what TensorFlow keeps of each function that it traced.
+
+    It keeps millions of objects in the end, and looking through them again and again
+    took more time than most tests.
+    """
+    ends = nextitem is None or nextitem.path != item.path
+    if ends and len(gc.get_objects()) > _MOST_OBJECTS:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -235,9 +235,13 @@ SEARCHES = {
 
 def found_by(page, query):
     """Pages in the order in which the site's own search lists them."""
-    page.keyboard.press("/")
-    page.keyboard.type(query)
     results = page.locator(".md-search-result__item")
+    box = page.locator("input.md-search__input")
+    if not page.locator("#__search").is_checked():
+        page.keyboard.press("/")
+    box.fill("")  # What an earlier query found must not pass for an answer.
+    results.first.wait_for(state="detached")
+    box.press_sequentially(query)
     results.first.wait_for()
     count = page.locator(".md-search-result__meta", has_text=re.compile(r"matching"))
     count.wait_for()
@@ -247,13 +251,14 @@ def found_by(page, query):
 
 def test_search_lists_the_right_page_first_without_a_server(site, browser):
     ranks = {}
-    for query, page in SEARCHES.items():
-        with Reader(browser) as reader:
-            found = found_by(reader.read(f"{site.as_uri()}/index.html"), query)
-            assert reader.faults == []
-        names = [f if (site / f"{f}.html").is_file() else "index" for f in found]
-        ranks[query] = names.index(page) + 1 if page in names else None
-        print(f"{query:24} {page:26} {ranks[query]}")
+    with Reader(browser) as reader:
+        start = reader.read(f"{site.as_uri()}/index.html")
+        for query, page in SEARCHES.items():
+            found = found_by(start, query)
+            names = [f if (site / f"{f}.html").is_file() else "index" for f in found]
+            ranks[query] = names.index(page) + 1 if page in names else None
+            print(f"{query:24} {page:26} {ranks[query]}")
+        assert reader.faults == []
     assert ranks == dict.fromkeys(SEARCHES, 1)
 
 
@@ -327,9 +332,8 @@ def test_the_toggle_makes_the_page_dark(site, browser):
         assert sum(map(int, re.findall(r"\d+", text)[:3])) > 500
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_nothing_overflows_a_phone(site, pages, browser, scheme):
-    with Reader(browser, width=NARROW, scheme=scheme) as reader:
+def test_nothing_overflows_a_phone(site, pages, browser):
+    with Reader(browser, width=NARROW) as reader:
         for path in pages:
             page = reader.read(f"{site.as_uri()}/{path}")
             width = page.evaluate("document.documentElement.scrollWidth")
@@ -366,10 +370,12 @@ def test_axe_finds_no_serious_violation(site, pages, browser, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     axe = Axe()
+    # The schemes differ in colours alone.
+    options = {"runOnly": ["color-contrast"]} if scheme == "dark" else None
     with Reader(browser, scheme=scheme) as reader:
         for path in pages:
             page = reader.read(f"{site.as_uri()}/{path}")
-            found = axe.run(page).response["violations"]
+            found = axe.run(page, options=options).response["violations"]
             serious = [
                 (v["id"], [node["html"][:200] for node in v["nodes"][:3]])
                 for v in found
