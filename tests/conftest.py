@@ -20,7 +20,6 @@ from training import (
 
 import hrcallbacks as hr
 
-
 # The most objects that Python's garbage collector has to look through.
 _MOST_OBJECTS = 200_000
 

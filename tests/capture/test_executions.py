@@ -1,5 +1,6 @@
 """Several steps in one execution; and what happens when capturing one of them fails."""
 
+import functools
 import importlib
 import warnings
 
@@ -21,6 +22,27 @@ per_execution = pytest.mark.parametrize(
 # PyTorch's compiler takes its time: it has a test of its own.
 SOME_MODES = [m for m in MODES if not (BACKEND == "torch" and m == "xla")]
 in_each_mode = pytest.mark.parametrize("mode", SOME_MODES)
+
+
+def few_with_xla(*case):
+    """Skips all but one case under TensorFlow's XLA, which takes its time to compile.
+
+    Args:
+        *case: The arguments `count` and `freq` of that one, if the test has them.
+    """
+
+    def limited(test):
+        @functools.wraps(test)
+        def run(*args, **kwargs):
+            given = [kwargs[name] for name in ("count", "freq") if name in kwargs]
+            slow = BACKEND == "tensorflow" and kwargs.get("mode") == "xla"
+            if slow and given != [*case]:
+                pytest.skip("XLA runs another case")
+            return test(*args, **kwargs)
+
+        return run
+
+    return limited
 
 
 def data():
@@ -69,6 +91,7 @@ class Batches(keras.utils.PyDataset):
 @in_each_mode
 @per_execution
 @pytest.mark.parametrize("freq", [1, 4])
+@few_with_xla(3, 4)
 def test_each_step_is_recorded_and_training_unchanged(mode, count, freq):
     model, plain = make_model(mode, count), make_model(mode, count)
     recorder = hr.GradientRecorder(record_freq=freq)
@@ -143,6 +166,7 @@ UNSOUND = [("at its end", m) for m in SOME_MODES if BACKEND != "jax" and m in EA
     [(f, m) for f in FAULTS for m in SOME_MODES if (f, m) not in UNSOUND + SLOW],
 )
 @per_execution
+@few_with_xla(3)
 def test_capturing_that_fails_leaves_training_alone(fault, mode, count, monkeypatch):
     model, plain = make_model(mode, count), make_model(mode, count)
     monkeypatch.setattr(*FAULTS[fault])
