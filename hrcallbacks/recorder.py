@@ -173,8 +173,8 @@ class GradientRecorder(keras.callbacks.Callback):
         self._is_copy = False
         self._begin()
 
-    def _begin(self) -> None:
-        self._session = Session(self._settings)
+    def _begin(self, earlier: Session | None = None) -> None:
+        self._session = Session(self._settings, earlier and earlier.probes)
         # By thread, the model and parameters of a fit about to begin.
         self._offers: dict[int, tuple[Any, dict[str, Any]]] = {}
 
@@ -210,10 +210,11 @@ class GradientRecorder(keras.callbacks.Callback):
     def reset(self) -> None:
         """Forgets what was recorded, and counts steps from 1 again.
 
-        A store on disk stays as it is; the next `fit` needs another path.
+        A store on disk stays as it is; the next `fit` needs another path. If that is
+        of the same model, its steps are not compiled again.
         """
         self._session.close()
-        self._begin()
+        self._begin(self._session)
 
     def set_model(self, model: Any) -> None:
         """Called by Keras with the model. A fit that is still running keeps its own."""

@@ -36,21 +36,29 @@ class Probes:
     ) -> None:
         self.plan: Plan = settings.plan()
         self._settings = settings
-        self._store = store
         self._of_each_step = list(of_each_step)
         self._of_records = [*self._of_each_step, *of_records]
-        # Every step contributes to a mean.
-        self._of_others = [*self._of_each_step]
-        if settings.mean:
-            self._of_others.append(self.plan.gradients)
         self._recorded: Probe | None = None
         self._other: Probe | None = None
         self._seen: list[Any] = []  # The variables and optimizers of the probes.
+        self.begin_recording(store)
+
+    def begin_recording(self, store: Store) -> None:
+        """Begins another recording.
+
+        Steps of the same model need not be compiled again.
+
+        Args:
+            store: Where its arrays are declared.
+        """
+        self._store = store
+        self._is_new = True  # Nothing is declared yet: any model may come.
         self._record_bytes = 0
         # How many records the fit is expected to add; None where nobody knows.
         self.expected: int | None = None
         # Called once a model's variables are known, if that is in its first step.
         self.on_late: Callable[[], None] = self.check
+        self.forget_failures()
 
     @property
     def all(self) -> list[Probe]:
@@ -75,12 +83,16 @@ class Probes:
         # Optimizers too: compiling again replaces them.
         seen = [*fit.model.trainable_variables, *fit.optimizers]
         if self._recorded is None or list(map(id, seen)) != list(map(id, self._seen)):
+            if self._is_new:
+                self.plan = self._settings.plan()
             recorded = [*self.plan.quantities, *self._of_records]
             find = self._find if self.plan.late else None
             self._recorded = Probe(recorded, self._select, find)
             self._other = None
-            if self._of_others:
-                self._other = Probe(self._of_others, self._select)
+            # Every step contributes to a mean.
+            means = [self.plan.gradients] if self._settings.mean else []
+            if others := [*self._of_each_step, *means]:
+                self._other = Probe(others, self._select)
         self._seen = seen
         for quantity in self._of_records:
             quantity.check_model(fit.model)
@@ -169,6 +181,7 @@ class Probes:
             **self._settings.describe(),
         }
         self._store.declare(self.plan.specs, attributes)
+        self._is_new = False
         self._record_bytes = 0
 
     @property

@@ -39,6 +39,7 @@ class Session:
 
     Args:
         settings: The recorder's arguments.
+        probes: Those of the recorder's earlier recording, if it had one.
 
     Attributes:
         settings: The recorder's arguments.
@@ -52,7 +53,7 @@ class Session:
         deferred: What ends the training at the next hook, such as Ctrl-C.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, probes: Probes | None = None) -> None:
         self.settings = settings
         self.clock: Clock = Clock(settings.cadence)
         self.store: Store = settings.new_store()
@@ -63,7 +64,9 @@ class Session:
             background=settings.store is not None,
             per_epoch=settings.cadence.per_epoch,
         )
-        self.probes: Probes = Probes(
+        if probes is not None:
+            probes.begin_recording(self.store)
+        self.probes: Probes = probes or Probes(
             settings, self.store, self.audience.takes, self.audience.takes_of_records
         )
         self.probes.on_late = self._declare_late
