@@ -120,7 +120,7 @@ def loggers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
-    """Measure whether something got slower; the figures go to docs/data/benchmarks."""
+    """Measure whether something got slower; see docs/data/benchmarks.csv."""
     install(session, "tensorflow", "test")
     install_group(session, "benchmarks")
     commit = session.run("git", "rev-parse", "HEAD", external=True, silent=True)
@@ -132,6 +132,8 @@ def benchmarks(session: nox.Session) -> None:
             *session.posargs,
             env={"KERAS_BACKEND": "tensorflow"},
         )
+    session.env["KERAS_BACKEND"] = "tensorflow"
+    session.run("python", "tests/benchmarks/keep.py")
 
 
 @nox.session(default=False)

@@ -62,7 +62,7 @@ class Recording:
         self.model = compiled(*sizes)
         random = np.random.default_rng(0)
         self.x, self.y = (
-            random.normal(size=(STEPS * 32, size)).astype("float32")
+            random.normal(size=(STEPS * 128, size)).astype("float32")
             for size in (sizes[0], sizes[-1])
         )
         self.folder = tempfile.mkdtemp()
@@ -75,7 +75,14 @@ class Recording:
         )
 
     def fit(self, *callbacks):
-        self.model.fit(self.x, self.y, verbose=0, shuffle=False, callbacks=callbacks)
+        self.model.fit(
+            self.x,
+            self.y,
+            batch_size=128,
+            verbose=0,
+            shuffle=False,
+            callbacks=callbacks,
+        )
 
     def record(self):
         self.recorder.reset()
@@ -128,7 +135,7 @@ class Reading:
     timeout = 600
 
     def setup(self):
-        self.raw = made(500, [(256, 256), (256,)] * 2, reductions=["raw"])
+        self.raw = made(200, [(256, 256), (256,)] * 2, reductions=["raw"])
         self.norms = made(20_000, [(2, 2)] * 50, reductions=["norm"])
 
     def one_pass(self, make):
