@@ -30,6 +30,7 @@ LAYERS = [
     "diagnose",
     "worked_example",
     "types",
+    "blocks",
     "names",
     "progress",
     "terminal",

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from hrcallbacks.recording.blocks import blocks
+from hrcallbacks.blocks import blocks
 
 _NEVER = np.iinfo(np.int64).max
 

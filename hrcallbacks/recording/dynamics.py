@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from hrcallbacks.blocks import blocks, rows_for
 from hrcallbacks.progress import progress
-from hrcallbacks.recording.blocks import blocks, rows_for
 from hrcallbacks.reductions.projection import Projection
 from hrcallbacks.types import Fit
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from hrcallbacks.blocks import blocks
 from hrcallbacks.progress import progress
-from hrcallbacks.recording.blocks import blocks
 from hrcallbacks.recording.dynamics import dynamics
 from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import Reduction

@@ -70,6 +70,20 @@ class IndexWriter:
         """Sets the next row, or sets it again if storing a record was interrupted."""
         self._rows[number - self._first :] = [row]
 
+    def put_all(self, first: int, index: pd.DataFrame) -> None:
+        """Sets the next rows, and writes them.
+
+        Args:
+            first: How many there are already.
+            index: The rows.
+        """
+        for start in range(0, len(index), CHUNK):
+            rows = index.iloc[start : start + CHUNK].to_dict("records")
+            for number, row in enumerate(rows, first + start):
+                self.put(number, row)
+            self.write(first + start + len(rows))
+            self.forget(first + start + len(rows))
+
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
         """Adds numbers to the latest rows, if they are still kept."""
         start = max(first - self._first, 0)

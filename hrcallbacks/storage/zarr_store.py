@@ -224,26 +224,12 @@ class ZarrStore(Store):
             self.flush()
 
     def extend(self, index: pd.DataFrame, arrays: Mapping[Key, Any]) -> None:
-        """Adds many records at once, faster than `append` does.
-
-        If it fails, none of them counts.
-
-        Args:
-            index: Their rows of `Recording.index`.
-            arrays: Their arrays by key, `(records, *shape)`.
-        """
+        """Adds many records at once: rows of an index, and arrays by key."""
         if self._index is None or self._writers is None:
             return
-        first, count = self._count, len(index)
-        self._writers.put_all(first, arrays, count)
-        self._writers.flush(first + count)
-        for start in range(0, count, CHUNK):
-            rows = index.iloc[start : start + CHUNK].to_dict("records")
-            for place, row in enumerate(rows, first + start):
-                self._index.put(place, row)
-            self._index.write(first + start + len(rows))
-            self._index.forget(first + start + len(rows))
-        self._count += count
+        self._writers.put_all(self._count, arrays, len(index))
+        self._index.put_all(self._count, index)
+        self._count += len(index)
 
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
         """See `Store.add_metrics`."""

@@ -66,6 +66,7 @@ class ColumnWriters:
         """Sets the next records, column by column; see `ColumnWriter.put_all`."""
         for writer in self._writers:
             writer.put_all(first, arrays, count)
+            writer.flush(first + count)
 
     def flush(self, count: int) -> None:
         """Writes the chunks that are not yet full."""
