@@ -202,6 +202,7 @@ def table(options: Namespace) -> None:
 
 def report(options: Namespace) -> None:
     """Writes recordings as one interactive HTML file."""
+    from hrcallbacks.recording.runs import Runs
     from hrcallbacks.report.write import report as write
 
     output = _writable(options.output)
@@ -210,7 +211,8 @@ def report(options: Namespace) -> None:
     if len(set(names)) < len(names):
         names = paths
     # One without a record has a page that says so.
-    write({name: _found(p) for name, p in zip(names, paths, strict=True)}, output)
+    found = {name: _found(p) for name, p in zip(names, paths, strict=True)}
+    write(Runs(found), output)
     say(f"Wrote {output}")
 
 

@@ -30,7 +30,7 @@ def report(
 
     Args:
         recording: A recording, finished or not, in memory or on disk; or several of
-            them by name, which the page compares.
+            them by name, a dict or `hr.Runs`, which the page compares.
         path: The file to write. One that is there is replaced.
 
     Returns:
@@ -66,6 +66,8 @@ def named(recording: Recording | Mapping[str, Recording]) -> dict[str, Recording
         ValueError: If it is empty.
     """
     runs: Any = recording if isinstance(recording, Mapping) else {"run": recording}
+    # In hr.Runs a variable has the same path in each.
+    runs = getattr(runs, "aligned", runs)
     if not runs:
         raise ValueError("Expected at least one recording. Received an empty mapping.")
     for name, run in runs.items():

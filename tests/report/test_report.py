@@ -18,6 +18,19 @@ from plot_recordings import recording_of
 import hrcallbacks as hr
 
 
+def test_runs_show_a_variable_under_one_path(tmp_path):
+    values = np.ones((3, 2))
+    runs = hr.Runs(
+        {
+            "a": recording_of({"sequential/dense/kernel": values}),
+            "b": recording_of({"sequential_1/dense_1/kernel": values}),
+        }
+    )
+    text = hr.report(runs, tmp_path / "runs.html").read_text()
+    assert "sequential/dense/kernel" in text
+    assert "sequential_1" not in text
+
+
 class Elements(HTMLParser):
     """The page's elements, and the text of its scripts, as a browser splits them."""
 
