@@ -132,6 +132,8 @@ def test_sigmoids_behind_one_another_vanish():
 def test_from_a_store_it_is_the_same_and_read_in_blocks(tmp_path, monkeypatch):
     gradients = silence(network(40), 1, slice(9, None))
     recording = recording_of(gradients, network(40, seed=5), complete=True)
+    ten_rows = 10 * 12 * 4
+    monkeypatch.setattr("hrcallbacks.storage.zarr_columns._CHUNK_BYTES", ten_rows)
     recording.save(str(tmp_path / "run.zarr"))
     stored = hr.open_recording(str(tmp_path / "run.zarr"))
     read = []
@@ -141,7 +143,8 @@ def test_from_a_store_it_is_the_same_and_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(
         whole, "__getitem__", lambda s, key: read.append(key) or getitem(s, key)
     )
-    monkeypatch.setattr("hrcallbacks.diagnose.tracks._BLOCK_BYTES", 10 * 12 * 4)
+    monkeypatch.setattr("hrcallbacks.blocks._READ_BYTES", ten_rows)
+    monkeypatch.setattr("hrcallbacks.blocks._ELEMENTS", 10 * 12)
     found = stored.diagnose()
     assert rows(found, unit=2)["step"].tolist() == [10]
     assert slice(10, 20) in read

@@ -199,7 +199,14 @@ def test_steps_that_a_loss_scale_makes_the_optimizer_skip_are_a_note(
             ("outputs", "nonfinite"): Arrays(arrays[0].get, arrays[0], ""),
             ("output_gradients", "norm"): Arrays(arrays[1].get, arrays[1], ""),
         },
-        {"optimizer": {"class_name": optimizer}, "complete": True},
+        {
+            "optimizer": {"class_name": optimizer},
+            "complete": True,
+            "reductions": {
+                "outputs": {"nonfinite": {"nonfinite": "counts"}},
+                "output_gradients": {"norm": {"nonfinite": "numbers"}},
+            },
+        },
     )
     (found,) = recording.diagnose("nan_origin").itertuples()
     assert (found.step, found.severity) == (3, severity)
@@ -221,7 +228,10 @@ def test_on_the_way_back_the_last_layer_is_the_first():
     recording = hr.Recording(
         pd.DataFrame({"step": [1], "epoch": 1, "batch": 1, "loss": 1.0}),
         {("output_gradients", "nonfinite"): Arrays(arrays.get, arrays, "")},
-        {"complete": True},
+        {
+            "complete": True,
+            "reductions": {"output_gradients": {"nonfinite": {"nonfinite": "counts"}}},
+        },
     )
     (found,) = recording.diagnose("nan_origin").itertuples()
     assert found.path == "c"

@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrcallbacks.diagnose import tracks
+from hrcallbacks import blocks as blocks_module
 from hrcallbacks.diagnose.tracks import Activity, Track
 
 FLAGS = hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 4)))
@@ -67,7 +67,8 @@ def test_a_track_is_the_same_in_one_go_and_in_parts(monkeypatch):
 
     for changes in (False, True):
         whole, parts = track(9, changes=changes), track(4, 4, 7, 9, changes=changes)
-        monkeypatch.setattr(tracks, "_BLOCK_BYTES", 50)
+        monkeypatch.setattr(blocks_module, "_ELEMENTS", 12)
+        monkeypatch.setattr(blocks_module, "_READ_BYTES", 50)
         blocks = track(9, changes=changes)
         monkeypatch.undo()
         for other in (parts, blocks):
