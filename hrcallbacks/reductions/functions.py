@@ -7,6 +7,7 @@ compiled step, NumPy's on the host for arrays that were recorded.
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -34,21 +35,27 @@ class Function(NamedTuple):
     of_none: float = math.nan
 
 
-class OfRows:
-    """NumPy over all axes but the first, under the names that the functions use.
-
-    The tensors are rows of a float64 matrix, `(rows, elements)`.
-    """
-
-    square, sqrt, abs, equal = np.square, np.sqrt, np.abs, np.equal
-    isfinite, isnan, logical_not = np.isfinite, np.isnan, np.logical_not
-    where, subtract, divide = np.where, np.subtract, np.divide
-
-    cast = staticmethod(lambda array, dtype: np.asarray(array).astype(dtype))
-    mean, std = (staticmethod(partial(f, axis=1)) for f in (np.mean, np.std))
-    min, max = (staticmethod(partial(f, axis=1)) for f in (np.min, np.max))
-    any = staticmethod(partial(np.any, axis=1))
-    sum_of_squares = staticmethod(lambda x: np.einsum("ij,ij->i", x, x))
+# NumPy over all axes but the first, under the names that the functions use. The
+# tensors are rows of a float64 matrix, `(rows, elements)`.
+OF_ROWS: Any = SimpleNamespace(
+    square=np.square,
+    sqrt=np.sqrt,
+    abs=np.abs,
+    equal=np.equal,
+    isfinite=np.isfinite,
+    isnan=np.isnan,
+    logical_not=np.logical_not,
+    where=np.where,
+    subtract=np.subtract,
+    divide=np.divide,
+    cast=lambda array, dtype: np.asarray(array).astype(dtype),
+    mean=partial(np.mean, axis=1),
+    std=partial(np.std, axis=1),
+    min=partial(np.min, axis=1),
+    max=partial(np.max, axis=1),
+    any=partial(np.any, axis=1),
+    sum_of_squares=lambda x: np.einsum("ij,ij->i", x, x),
+)
 
 
 def _norm(ops: Any, x: Any) -> Any:
@@ -77,7 +84,7 @@ def _extreme(function: str) -> Callable[[Any, Any], Any]:
 
 
 def _count(ops: Any, flags: Any) -> Any:
-    if ops is OfRows:
+    if ops is OF_ROWS:
         return np.count_nonzero(flags, axis=1)
     # Float32 counts only up to 2^24.
     return ops.sum(ops.cast(flags, "int32"))
@@ -85,7 +92,7 @@ def _count(ops: Any, flags: Any) -> Any:
 
 def _zero_fraction(ops: Any, x: Any) -> Any:
     zeros = _count(ops, ops.equal(x, 0))
-    if ops is OfRows:
+    if ops is OF_ROWS:
         return zeros / x.shape[1]
     # A layer's output may have as many rows as the batch turns out to have.
     known = None not in x.shape

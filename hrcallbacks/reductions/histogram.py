@@ -5,6 +5,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from hrcallbacks.checks import positive_integer
+from hrcallbacks.reductions.functions import NonfiniteIn
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -36,7 +37,7 @@ class Histogram(Reduction):
         [0.0, 0.0, 2.0, 1.0, 1.0, 1.0, 0.0]
     """
 
-    nonfinite = "tail"
+    nonfinite: NonfiniteIn | None = "tail"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hrcallbacks.reductions.functions import FUNCTIONS, OfRows
+from hrcallbacks.reductions.functions import FUNCTIONS, OF_ROWS
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.types import Spec
 
@@ -36,7 +36,7 @@ class _Named(Reduction):
         if not flat.shape[1]:
             return np.full(len(flat), float(self._function.of_none))
         with np.errstate(all="ignore"):
-            return self._function.call(OfRows, flat)
+            return self._function.call(OF_ROWS, flat)
 
     def spec(self, spec: Spec) -> Spec:
         if self._function.of_elements and math.prod(spec.shape) == 0:

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from hrcallbacks.reductions.functions import FUNCTIONS
+from hrcallbacks.reductions.functions import FUNCTIONS, NonfiniteIn
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -39,7 +39,7 @@ class PerUnit(Reduction):
                 f"Expected hr.PerUnit of one of {list(names)}. Received: {reduction!r}."
             )
         self.of: UnitReduction = reduction
-        self.nonfinite = FUNCTIONS[reduction].nonfinite
+        self.nonfinite: NonfiniteIn | None = FUNCTIONS[reduction].nonfinite
         self.name: str = checked_name(name or f"{reduction}_per_unit")
 
     def in_step(self, ops: Any, tensor: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hrcallbacks.checks import positive_integer, seed_of
+from hrcallbacks.reductions.functions import NonfiniteIn
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -56,8 +57,8 @@ class Projection(Reduction):
     """
 
     of_rows = True
-    nonfinite = "numbers"
-    fill = 0.0  # Adds nothing to the sums.
+    nonfinite: NonfiniteIn | None = "numbers"
+    fill: float = 0.0  # Adds nothing to the sums.
 
     def __init__(
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "projection"

@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from hrcallbacks.checks import positive_integer
+from hrcallbacks.reductions.functions import NonfiniteIn
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -27,7 +28,7 @@ class Rows(Reduction):
     """
 
     of_rows = True
-    nonfinite = "elements"
+    nonfinite: NonfiniteIn | None = "elements"
 
     def __init__(self, n: SupportsIndex, *, name: str = "rows") -> None:
         self.n: int = positive_integer(n, "n")

@@ -6,6 +6,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from hrcallbacks.checks import positive_integer, seed_of
+from hrcallbacks.reductions.functions import NonfiniteIn
 from hrcallbacks.reductions.reduction import Reduction, checked_name
 from hrcallbacks.types import Spec
 
@@ -27,7 +28,7 @@ class Sample(Reduction):
     """
 
     of_rows = True
-    nonfinite = "sample"
+    nonfinite: NonfiniteIn | None = "sample"
 
     def __init__(
         self, n: SupportsIndex, seed: SupportsIndex = 0, *, name: str = "sample"
