@@ -325,7 +325,7 @@ def before_the_step(error: Exception, place: str) -> bool:
 
 def widened(array: np.ndarray) -> np.ndarray:
     """The array, as float32 if it is bfloat16."""
-    # NumPy itself has no bfloat16: whose dtype is of no kind. Names are slow to make.
+    # NumPy has no bfloat16: its kind is "V". Names of dtypes are slow to make.
     if array.dtype.kind == "V" and array.dtype.name == "bfloat16":
         return array.astype("float32")
     return array

@@ -175,7 +175,5 @@ def _unpack(
             record = records[number] = {}
         if shape is None:  # It is alone.
             record[key] = array
-        elif shape:
-            record[key] = flat[start:end].reshape(shape)
         else:
-            record[key] = flat[start]
+            record[key] = flat[start:end].reshape(shape)

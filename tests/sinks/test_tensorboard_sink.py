@@ -122,3 +122,32 @@ def test_the_norm_in_the_logs_is_there(tiny, line, tmp_path):
     norms = fit(tiny, line, recorder).history["gradient_norm"]
     points = events.read(tmp_path / "train")["epoch_gradient_norm"]
     np.testing.assert_allclose(events.values(points), norms, rtol=1e-6)
+
+
+class Scale(keras.layers.Layer):
+    """Multiplies by a variable without axes."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
+def test_a_variable_without_axes_is_an_array_in_records_too(line, tmp_path):
+    seen = []
+
+    class Values(hr.Sink):
+        def add(self, record):
+            seen.extend(record.values.values())
+
+    model = keras.Sequential([keras.Input((1,)), Scale()])
+    model.compile("sgd", loss="mse", jit_compile=False)
+    sinks = [hr.TensorBoard(tmp_path), Values()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        fit(model, line, hr.GradientRecorder(record_freq=1, sinks=sinks))
+    assert all(isinstance(value, np.ndarray) for value in seen)
+    assert any(
+        tag.endswith("scale/histogram") for tag in events.read(tmp_path / "train")
+    )
