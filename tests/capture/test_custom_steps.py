@@ -415,10 +415,16 @@ def test_gan_with_two_optimizers(critic_updates):
 
 @pytest.mark.parametrize("weights_at", ["before", "after"])
 @pytest.mark.parametrize("critic_updates", [1, 2])
-def test_gan_replays(critic_updates, weights_at):
+def test_gan_replays(critic_updates, weights_at, monkeypatch):
     recorder = hr.GradientRecorder(record_freq=1, weights_at=weights_at)
     train_gan(critic_updates, [recorder])
-    assert recorder.recording.replay().max_error < 1e-6
+    whole = recorder.recording.replay()
+    assert whole.max_error < 1e-6
+    # Cut between the critic's calls of a step, and between them and the generator's.
+    monkeypatch.setattr("hrcallbacks.recording.replay._MOST_STEPS", 5)
+    in_blocks = recorder.recording.replay()
+    assert in_blocks.max_error < 1e-6
+    assert in_blocks.errors.index.equals(whole.errors.index)
 
 
 @pytest.mark.parametrize("critic_updates", [1, 2])

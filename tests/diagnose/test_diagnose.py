@@ -72,7 +72,7 @@ def test_no_rule_calls_a_healthy_run_sick(healthy):
         slice(None),
         slice(7, None, 8),
         slice(2, None, 3),
-        *(slice(stop) for stop in range(1, len(recording), 5)),
+        *(slice(stop) for stop in range(1, len(recording), 14)),
     ):
         found = part(recording, records).diagnose()
         assert rows(found, severity="severe").empty, found

@@ -170,6 +170,7 @@ def test_chart_is_read_zoomed_and_filtered_by_keyboard(files, browser):  # noqa:
         assert log.get_attribute("aria-pressed") == "false"
         assert "NaN or infinite" in panel.inner_text()
         panel.get_by_text("Numbers").click()
+        panel.get_by_role("row").nth(1).wait_for()  # It is made once it is asked for.
         rows = panel.get_by_role("row").all_inner_texts()
         assert rows[1].split() == ["net/layer_0/kernel", *["0.5"] * 4, "1"]
         assert reader.faults == []
