@@ -57,6 +57,8 @@ class InitialWeights(Rule):
     def look(self, survey: Survey) -> Iterator[Finding]:
         """Looks for what the class describes."""
         known = {p: w for p in survey.kernels if (w := _start(survey, p)) is not None}
+        if survey.unreadable:
+            raise CannotLook(survey.unreadable)
         if not known:
             raise CannotLook(
                 "the weights before the first step were not kept: it needs raw weights "

@@ -51,6 +51,7 @@ class Survey:
         epochs: Epoch of each record, int array of shape `(records,)`.
         shapes: Shape of each trainable variable of the model, by path.
         structure: The model's layers and loss; None in older recordings.
+        unreadable: What could not be read of the weights before the first step.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -73,6 +74,7 @@ class Survey:
         self._flags = recording.has_gradient
         self._known: dict[tuple[QuantityName, str], dict[str, np.ndarray]] = {}
         self._progress: tuple[Progress | None] | None = None
+        self.unreadable: str | None = None
         self._norms: dict[str, np.ndarray] = {}
         self._total: np.ndarray | None = None
         model = recording.attributes.get("model")
@@ -157,9 +159,16 @@ class Survey:
         return int(self.recording.index["batch"].to_numpy().max())
 
     def initial(self, path: str) -> np.ndarray | None:
-        """A variable's weights before the first step; None if they are not known."""
+        """A variable's weights before the first step; None if they are not known.
+
+        Where the store is damaged they are not, and `unreadable` says why.
+        """
         start = self.recording.fits[0].weights if self.recording.fits else None
-        return None if start is None else start.get(path)
+        try:
+            return None if start is None else start.get(path)
+        except OSError as error:
+            self.unreadable = str(error)
+            return None
 
     def weight_norms(self, path: str) -> np.ndarray | None:
         """Norms of the weights with which each record's loss came; None if unknown."""

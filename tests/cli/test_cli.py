@@ -74,6 +74,25 @@ def test_show_has_the_norms_and_the_diagnosis(type_, recording):
     assert "units 1, 3, 6" in shown
 
 
+def test_show_goes_on_where_only_the_first_weights_are_damaged(
+    type_, tiny, line, tmp_path
+):
+    path = tmp_path / "run.zarr"
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    tiny.fit(*line, batch_size=5, epochs=2, verbose=0, callbacks=[recorder])
+    chunks = [p for p in path.glob("fits/0/weights/*/c/**/*") if p.is_file()]
+    for chunk in chunks:
+        chunk.write_bytes(b"not a chunk")
+    assert chunks
+    status, out, err = type_(f"show {path}")
+    assert (status, err) == (0, "")
+    assert "Looked: " in out
+    findings = hr.open_recording(path).diagnose()
+    why = findings.not_looked["initial_weights"]
+    assert re.search(r"the chunk 'c.*'fits/0/weights.*damaged", why)
+    assert "dead_units" in findings.looked
+
+
 def test_csv_read_back_is_the_table(type_, recording):
     status, written, errors = type_("table run.zarr --names symbol")
     assert (status, errors) == (0, "")
