@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hrcallbacks.quantities.dtypes import host_dtype
+from hrcallbacks.quantities.flags import Flags
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import WHOLE, Reduction
@@ -32,15 +33,18 @@ class Gradients(Quantity):
         self._mean = mean
         self._recorded: dict[str, tuple[Reduction, ...]] = {}
         self._dtypes: dict[str, str] = {}
+        self._flags = Flags(HAS_GRADIENT)
 
     def choose(self, variables: Mapping[str, Any]) -> Mapping[Key, Spec]:
         """See `Quantity.choose`."""
         self._recorded = self.wanted.of(variables)
         self._dtypes = {path: self._dtype(v) for path, v in variables.items()}
         specs = self.wanted.specs(self._recorded, variables, self._dtypes)
-        paths = [path for path, reductions in self._recorded.items() if reductions]
-        flags = {Key(HAS_GRADIENT, "", path): Spec((), "float64") for path in paths}
-        return specs | flags
+        self._flags = Flags(HAS_GRADIENT)
+        for path, reductions in self._recorded.items():
+            if reductions:
+                specs |= self._flags.declare(path)
+        return specs
 
     def _dtype(self, variable: Any) -> str:
         dtype = host_dtype(variable)
@@ -66,10 +70,7 @@ class Gradients(Quantity):
 
     def complete(self, values: dict[Key, np.ndarray]) -> None:
         """Adds whether each variable got a gradient: 1.0 or 0.0."""
-        got = {key.path for key in values if key.quantity == self.name}
-        for path, reductions in self._recorded.items():
-            if reductions:
-                values[Key(HAS_GRADIENT, "", path)] = np.asarray(float(path in got))
+        self._flags.add_to(values, self.name)
 
     def describe(self) -> Mapping[str, Mapping[str, Any]]:
         """See `Quantity.describe`."""

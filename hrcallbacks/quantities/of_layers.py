@@ -10,6 +10,7 @@ import numpy as np
 from hrcallbacks.backends.current import backend
 from hrcallbacks.names import PREACTIVATION, layer_of
 from hrcallbacks.quantities.dtypes import host_dtype
+from hrcallbacks.quantities.flags import Flags
 from hrcallbacks.quantities.of_batches import shape_of, spec_of
 from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
@@ -47,6 +48,7 @@ class OfLayers(Quantity):
     def __init__(self, what: Reductions) -> None:
         self.wanted: Wanted = Wanted(self.name, what, of="Layer.path, such as 'hidden'")
         self._recorded: dict[str, tuple[Reduction, ...]] = {}  # By an output's name.
+        self._flags = Flags(self.has)
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._row_bytes: dict[str, int] = {}  # Of whole outputs.
         self._reached: set[str] = set()  # Globs.
@@ -151,7 +153,7 @@ class OfLayers(Quantity):
             for r in reductions
         }
         self._recorded[tapped.name], self._shapes[tapped.name] = reductions, shape
-        made[Key(self.has, "", tapped.name)] = Spec((), "float64")
+        made |= self._flags.declare(tapped.name)
         if any(r.is_raw for r in reductions) and shape:
             self._row_bytes[tapped.name] = (
                 math.prod(shape[1:]) * np.dtype(spec.dtype).itemsize
@@ -226,10 +228,7 @@ class OfLayers(Quantity):
 
     def complete(self, values: dict[Key, np.ndarray]) -> None:
         """Adds whether each was there: 1.0 or 0.0."""
-        got = {key.path for key in values if key.quantity == self.name}
-        for name, reductions in self._recorded.items():
-            if reductions:
-                values[Key(self.has, "", name)] = np.asarray(float(name in got))
+        self._flags.add_to(values, self.name)
 
     def describe(self) -> Mapping[str, Mapping[str, Any]]:
         """See `Quantity.describe`."""

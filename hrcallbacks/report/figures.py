@@ -6,8 +6,11 @@ holds the script, the style and its data: nothing is loaded from elsewhere.
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +66,37 @@ class Figure:
             style=as_json(style()),
             script=script(),
         )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A page of `hr.report`, as it is, in a frame of another page.
+
+    Attributes:
+        page: The file's text.
+        title: What the frame is called for those who do not see it.
+    """
+
+    page: str
+    title: str
+
+    def _repr_html_(self) -> str:
+        """Markup for a notebook."""
+        title, page = html.escape(self.title), html.escape(self.page)
+        return (
+            f'<iframe class="hrc-frame" title="{title}" srcdoc="{page}" '
+            'style="width: 100%; height: 40rem; border: 1px solid"></iframe>'
+        )
+
+
+def frame(path: str | os.PathLike[str], title: str) -> Frame:
+    """The page that `hr.report` wrote, to look at beside the text about it.
+
+    Args:
+        path: The file.
+        title: What is in it, for those who do not see it.
+    """
+    return Frame(Path(path).read_text(encoding="utf-8"), title)
 
 
 def tables(recordings: Mapping[Any, Recording]) -> Figure:

@@ -21,22 +21,23 @@ class Audience:
 
     Args:
         sinks: The sinks.
+
+    Attributes:
+        takes: The quantities that sinks need from each step.
+        needs_batch: Whether a sink needs the data of the steps that are recorded.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._listening: list[Sink] = []
         self._failures: list[str] = []
-
-    @property
-    def takes(self) -> list[Quantity]:
-        """The quantities that sinks need from each step."""
-        return [quantity for sink in self._sinks for quantity in sink.takes()]
+        self.takes: list[Quantity] = [q for sink in sinks for q in sink.takes()]
+        self.needs_batch: bool = any(sink.needs_batch for sink in sinks)
 
     @property
     def takes_of_records(self) -> list[Quantity]:
         """What sinks need from the steps that are recorded."""
-        return [WholeBatch()] if any(s.needs_batch for s in self._sinks) else []
+        return [WholeBatch()] if self.needs_batch else []
 
     def kept(self) -> dict[int, dict[str, np.ndarray]]:
         """The batches that sinks want to be kept, by step."""
@@ -91,6 +92,8 @@ class Audience:
 
     def metrics(self, unpacked: Mapping[int, dict[Key, np.ndarray]]) -> dict[str, Any]:
         """What sinks add to a record's metrics; removes their values from it."""
+        if not self.takes:
+            return {}
         names = {quantity.name for quantity in self.takes}
         values = {
             key.quantity: record.pop(key)

@@ -165,13 +165,15 @@ class Intake:
                 both = {**record.metrics, **metrics} if metrics else record.metrics
                 self._store.append(replace(record, metrics=both) if metrics else record)
                 self._audience.add(record)
-            self._keep_batches()
+            if self._audience.needs_batch:
+                self._keep_batches()
             self._describe_optimizers(taken.probe)
         self._store.flush_if_due()
 
     def _records(self, taken: TakenStep) -> list[Record]:
         unpacked = taken.probe.packer.unpack(taken.packed)
-        batch = WholeBatch.pop_from(unpacked.values())
+        needs_batch = self._audience.needs_batch
+        batch = WholeBatch.pop_from(unpacked.values()) if needs_batch else None
         extra = self._audience.metrics(unpacked)
         unpacked = {number: values for number, values in unpacked.items() if values}
         if taken.mean is not None:

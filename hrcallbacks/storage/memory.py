@@ -42,8 +42,10 @@ class MemoryStore(Store):
 
     def fits_in(self, records: int, record_bytes: int) -> bool:
         """See `Store.fits_in`."""
-        size = (len(self) + records) * record_bytes + self._batch_bytes
-        return self._max_bytes is None or size <= self._max_bytes
+        if self._max_bytes is None:
+            return True
+        size = (len(self) + records) * record_bytes
+        return size + (self._batch_bytes if self._batches else 0) <= self._max_bytes
 
     @property
     def _batch_bytes(self) -> int:
