@@ -19,7 +19,9 @@
 # against itself, says how far the machine can tell.
 #
 # Every step's time is the training thread's, from the first step to the end of the last
-# epoch; *at the end* is what `fit` waits after that, until all is stored.
+# epoch; *at the end* is what `fit` waits after that, until all is stored. *Fresh MB* is
+# memory a step that the system had not handed out before, beyond what the plain `fit`
+# takes: on some machines the first touch of a page costs more than the copy into it.
 
 # %%
 import argparse
@@ -128,6 +130,20 @@ def transformer_model():
         x = layers.LayerNormalization()(layers.Add()([x, inner]))
     outputs = layers.Dense(10)(layers.GlobalAveragePooling1D()(x))
     return keras.Model(inputs, outputs)
+
+
+def fresh_bytes():
+    """Memory that the system handed out to this process so far, page by page.
+
+    Handing out can take longer than the copy that follows; freed memory that is used
+    again is not counted. 0 where the system does not tell.
+    """
+    try:
+        import resource
+    except ImportError:
+        return 0
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    return faults * resource.getpagesize()
 
 
 class Work:
@@ -245,7 +261,7 @@ def hand_written_loop(work, model):
                 for a in (work.x, work.y)
             )
 
-    start = time.perf_counter()
+    start, before = time.perf_counter(), fresh_bytes()
     for x, y in batches():
         if BACKEND == "tensorflow":
             import tensorflow as tf
@@ -264,7 +280,7 @@ def hand_written_loop(work, model):
                 model.optimizer.apply(gradients, variables)
         kept.append([np.array(keras.ops.convert_to_numpy(g)) for g in gradients])
         kept.append([np.array(keras.ops.convert_to_numpy(v)) for v in variables])
-    return time.perf_counter() - start, 0.0
+    return time.perf_counter() - start, 0.0, fresh_bytes() - before
 
 
 def recorder(**options):
@@ -343,17 +359,18 @@ def available_peers():
 
 # %%
 class Clock(keras.callbacks.Callback):
-    """When the first step began and the last epoch ended."""
+    """When the first step began and the last epoch ended, and what memory was new."""
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.begin = time.perf_counter()
+        self.fresh, self.begin = fresh_bytes(), time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
         self.end = time.perf_counter()
+        self.fresh = fresh_bytes() - self.fresh
 
 
 def run(work, model, case, callbacks):
-    """Seconds of the training thread, and those that `fit` waits at the end."""
+    """Seconds of the training thread, those that `fit` waits at the end, new memory."""
     gc.collect()
     if case is hand_written_loop:
         return hand_written_loop(work, model)
@@ -366,11 +383,12 @@ def run(work, model, case, callbacks):
         verbose=0,
         callbacks=[*callbacks, clock],
     )
-    return clock.end - clock.begin, time.perf_counter() - clock.end
+    at_the_end = time.perf_counter() - clock.end
+    return clock.end - clock.begin, at_the_end, clock.fresh
 
 
 def measure(work, cases, rounds):
-    """Seconds by case, shape (rounds, 3): the case, its end, a plain fit beside it."""
+    """What `run` gives, by case: the case and a plain fit beside it, (rounds, 2, 3)."""
     model = work.model()  # One for all: where it lies in memory counts.
     folder = Path(tempfile.mkdtemp(prefix="overhead_"))
     stores = {name: folder / str(number) for number, name in enumerate(cases)}
@@ -378,7 +396,7 @@ def measure(work, cases, rounds):
         name: [] if make is hand_written_loop else make(work, str(stores[name]))
         for name, make in cases.items()
     }
-    seconds = {name: [] for name in cases}
+    measured = {name: [] for name in cases}
 
     def take(name):
         for callback in callbacks[name]:
@@ -395,10 +413,10 @@ def measure(work, cases, rounds):
                 taken = take(name)
                 plain = plain or take(PLAIN)
                 if number:
-                    seconds[name].append((*taken, plain[0]))
+                    measured[name].append((taken, plain))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return {name: np.array(taken) for name, taken in seconds.items()}
+    return {name: np.array(pairs) for name, pairs in measured.items()}
 
 
 def copy_bandwidth(size=256 * 1024**2):
@@ -417,10 +435,10 @@ def copy_bandwidth(size=256 * 1024**2):
     return size / float(np.median(fresh)), size / float(np.median(used[1:]))
 
 
-def rows_of(part, work, seconds):
+def rows_of(part, work, measured):
     """What is said of each case."""
-    for name, taken in seconds.items():
-        case, end, plain = taken.T
+    for name, pairs in measured.items():
+        (case, end, fresh), (plain, _, plain_fresh) = np.moveaxis(pairs, 0, -1)
         yield {
             "part": part,
             "case": name,
@@ -434,6 +452,7 @@ def rows_of(part, work, seconds):
             "quartiles": np.percentile(case / plain, [25, 75]).tolist(),
             "added_ms_a_step": 1e3 * float(np.median(case - plain)) / work.steps,
             "at_the_end_s": float(np.median(end)),
+            "fresh_bytes_a_step": float(np.median(fresh - plain_fresh)) / work.steps,
         }
 
 
@@ -441,14 +460,14 @@ def show(rows):
     """Prints them."""
     print(
         f"{'':32}{'ms/step':>9}{'ratio':>8}{'quartiles':>16}{'added ms':>10}"
-        f"{'at end s':>10}"
+        f"{'at end s':>10}{'fresh MB':>10}"
     )
     for row in rows:
         low, high = row["quartiles"]
         print(
             f"{row['case']:32}{row['ms_a_step']:9.3f}{row['ratio']:8.3f}"
             f"{low:9.3f}-{high:.3f}{row['added_ms_a_step']:11.3f}"
-            f"{row['at_the_end_s']:10.2f}"
+            f"{row['at_the_end_s']:10.2f}{row['fresh_bytes_a_step'] / 1e6:10.3f}"
         )
 
 

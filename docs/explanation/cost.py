@@ -175,6 +175,52 @@ STORED = [
 added.loc[STORED].rename_axis("added, ms").round(3)
 
 # %% [markdown]
+# ## Fresh memory
+#
+# What memory costs depends on whether the process has it already. A page that the
+# system hands out for the first time is emptied first, and on some machines (virtual
+# ones above all) that takes longer than the copy into it. So the measurement also
+# counts these pages. This is how many megabytes of fresh memory a step takes, beyond
+# what the plain `fit` takes:
+
+# %%
+fresh = rows[~plain & ~rows["peer"]].pivot(
+    index="case", columns="model", values="fresh_bytes_a_step"
+)
+fresh = fresh.loc[[case for case in added.index if case in fresh.index], models] / 1e6
+fresh.rename_axis(index=None, columns=None).round(2)
+
+# %%
+speeds = measured["bytes_a_second"]
+for kind in ("fresh", "used"):
+    speed = speeds[f"copy to {kind} memory"] / 1e9
+    print(f"A copy into {kind} memory, on this machine: {speed:.1f} GB a second")
+
+# %% [markdown]
+# What is kept in memory has to be fresh. A store gives its memory back once it is
+# written, and takes the same again.
+#
+# ## The outputs of layers
+#
+# This is what it costs to [look into layers](../how-to/outputs.ipynb): the norm and the
+# share of zeros of every layer's output, then also those of the gradients with respect
+# to them. The third model is a small transformer, two blocks of attention and dense
+# layers.
+
+# %%
+tables = {}
+for backend in FILES:
+    deep = load(backend)[1].query("part == 'layers' and case != 'plain fit'")
+    ratio = deep.pivot(index="case", columns="model", values="ratio")
+    ratio = ratio.loc[deep["case"].unique(), deep["model"].unique()]
+    tables[backend] = ratio.map("{:.2f}".format)
+pd.concat(tables).rename_axis(index=(None, None), columns=None)
+
+# %% [markdown]
+# Each output is read once for its norm and once for its zeros. The step gives them out
+# beside what it computes anyway, and computes what goes into an activation separately,
+# because training must stay [the same to the last bit](unchanged.ipynb).
+#
 # ## Other backends
 #
 # This is the same measurement of one model with Keras on JAX and on PyTorch. JAX

@@ -18,6 +18,7 @@ import os
 import re
 from pathlib import Path
 
+import extras
 import jupytext
 import nbclient
 import nbformat
@@ -46,7 +47,7 @@ ENVIRONMENT = {
 NOTICES = re.compile(
     r"^(WARNING: All log messages before absl::InitializeLog\(\) .*|I\d{4} .*)\n", re.M
 )
-# Run in each notebook before its own cells, and not shown.
+# Run in each notebook that draws before its own cells, and not shown.
 SETUP = """
 import matplotlib_inline.backend_inline as inline
 inline.set_matplotlib_formats("svg")
@@ -130,7 +131,7 @@ def fingerprint(script):
     code += [ROOT / "examples" / f"{module}.py" for module in imported]
     code += [path for path in ROOT.glob("docs/data/*") if path.name in text]
     hooks = Path(__file__).parent
-    code += [hooks / "animated.py", hooks / "matplotlibrc"]
+    code += [hooks / "animated.py", hooks / "extras.py", hooks / "matplotlibrc"]
     for path in filter(Path.exists, [script, Path(__file__), *sorted(code)]):
         digest.update(path.read_bytes())
     packages = importlib.metadata.distributions()
@@ -157,7 +158,8 @@ def execute(script):
         "display_name": "Python 3",
         "language": "python",
     }
-    book.cells.insert(0, nbformat.v4.new_code_cell(SETUP))
+    code, backend = before(script.read_text())
+    book.cells.insert(0, nbformat.v4.new_code_cell(code))
     client = nbclient.NotebookClient(
         book,
         timeout=SECONDS,
@@ -167,7 +169,7 @@ def execute(script):
         extra_arguments=["--Application.log_level=ERROR"],
     )
     try:
-        client.execute(env=os.environ | ENVIRONMENT)
+        client.execute(env=os.environ | ENVIRONMENT | {"KERAS_BACKEND": backend})
     except nbclient.exceptions.CellExecutionError as error:
         raise PluginError(f"{name} raised an exception:\n{error}") from None
     del book.cells[0]
@@ -175,6 +177,18 @@ def execute(script):
         check_outputs(name, cell)
         describe_figures(name, cell)
     return book
+
+
+def before(text):
+    """Code that is run before a script's own, and Keras' backend.
+
+    What a script does not tell readers to install is hidden from it.
+    """
+    named, others = extras.named(text) or (None, ())
+    if named is None:
+        return SETUP, "tensorflow"
+    (backend,) = named & extras.BACKENDS
+    return SETUP * ("plot" in named) + extras.hiding(named, others), backend
 
 
 def check_outputs(name, cell):

@@ -72,6 +72,14 @@ file = hr.report({"rate 0.01": low, "rate 0.5": high}, folder / "runs.html")
 print(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB")
 
 # %% [markdown]
+# This is the file, in a frame of this page:
+
+# %% tags=["picture"]
+from hrcallbacks.report import figures
+
+figures.frame(file, "The report of two runs: findings, charts of both, the network")
+
+# %% [markdown]
 # ## From the shell
 #
 # `hrcallbacks report low.zarr -o low.html` makes the page from a store. The run may
@@ -89,7 +97,7 @@ print(sorted(path.name for path in folder.glob("*.html")))
 # ## In a notebook
 #
 # With the extra `notebook`, `recording.explore()` as the last line of a cell shows the
-# same page there.
+# page of one recording there.
 #
 # ## Long runs
 #
