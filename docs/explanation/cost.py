@@ -181,7 +181,8 @@ added.loc[STORED].rename_axis("added, ms").round(3)
 # system hands out for the first time is emptied first, and on some machines (virtual
 # ones above all) that takes longer than the copy into it. So the measurement also
 # counts these pages. This is how many megabytes of fresh memory a step takes, beyond
-# what the plain `fit` takes:
+# what the plain `fit` takes, in a process that recorded the same before and let go of
+# it:
 
 # %%
 fresh = rows[~plain & ~rows["peer"]].pivot(
@@ -197,8 +198,8 @@ for kind in ("fresh", "used"):
     print(f"A copy into {kind} memory, on this machine: {speed:.1f} GB a second")
 
 # %% [markdown]
-# What is kept in memory has to be fresh. A store gives its memory back once it is
-# written, and takes the same again.
+# The first recording of a process takes all that it keeps in memory fresh. A store
+# gives its memory back once it is written, and takes the same again.
 #
 # ## The outputs of layers
 #

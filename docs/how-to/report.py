@@ -35,7 +35,7 @@ y = np.sin(x.sum(axis=1, keepdims=True))
 
 
 def record(learning_rate):
-    """Fifty epochs of a small network, every step recorded."""
+    """Twenty-five epochs of a small network, every step recorded."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [
@@ -47,7 +47,7 @@ def record(learning_rate):
     )
     model.compile(keras.optimizers.SGD(learning_rate), loss="mse")
     recorder = hr.GradientRecorder(record_freq=1)
-    model.fit(x, y, batch_size=32, epochs=50, verbose=0, callbacks=[recorder])
+    model.fit(x, y, batch_size=32, epochs=25, verbose=0, callbacks=[recorder])
     return recorder.recording
 
 

@@ -85,7 +85,7 @@ class Frame:
         title, page = html.escape(self.title), html.escape(self.page)
         return (
             f'<iframe class="hrc-frame" title="{title}" srcdoc="{page}" '
-            'style="width: 100%; height: 40rem; border: 1px solid"></iframe>'
+            'style="width: 100%; height: 40rem; border: 1px solid #8888"></iframe>'
         )
 
 

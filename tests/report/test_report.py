@@ -16,6 +16,7 @@ from hostile import HOSTILE
 from plot_recordings import recording_of
 
 import hrcallbacks as hr
+from hrcallbacks.report import figures
 
 
 def test_runs_show_a_variable_under_one_path(tmp_path):
@@ -327,6 +328,19 @@ def test_shell_writes_a_page_of_several_stores(tmp_path, monkeypatch, capsys):
     text = (tmp_path / "both.html").read_text(encoding="utf-8")
     runs = json.loads(Elements(text).scripts[0])["runs"]
     assert [run["name"] for run in runs] == ["rate_0.1", "rate_0.3"]
+
+
+def test_a_frame_holds_the_page_as_it_is(tmp_path):
+    path = hr.report(synthetic.published(0.1), tmp_path / "run.html")
+    markup = figures.frame(path, 'one run, "A"')._repr_html_()
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, attributes))
+    parser.feed(markup)
+    ((tag, attributes),) = found
+    assert tag == "iframe"
+    assert dict(attributes)["title"] == 'one run, "A"'
+    assert dict(attributes)["srcdoc"] == path.read_text(encoding="utf-8")
 
 
 def test_explore_says_what_to_install(monkeypatch):
