@@ -212,10 +212,11 @@ for kind in ("fresh", "used"):
 tables = {}
 for backend in FILES:
     deep = load(backend)[1].query("part == 'layers' and case != 'plain fit'")
-    ratio = deep.pivot(index="case", columns="model", values="ratio")
-    ratio = ratio.loc[deep["case"].unique(), deep["model"].unique()]
-    tables[backend] = ratio.map("{:.2f}".format)
-pd.concat(tables).rename_axis(index=(None, None), columns=None)
+    if len(deep):  # Where it was measured.
+        ratio = deep.pivot(index="case", columns="model", values="ratio")
+        ratio = ratio.loc[deep["case"].unique(), deep["model"].unique()]
+        tables[backend] = ratio.map("{:.2f}".format)
+pd.concat(tables).fillna("").rename_axis(index=(None, None), columns=None)
 
 # %% [markdown]
 # Each output is read once for its norm and once for its zeros. The step gives them out
