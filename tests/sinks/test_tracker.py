@@ -7,6 +7,7 @@ import hrcallbacks as hr
 from hrcallbacks.types import Key, Record, RunInfo, Step
 
 WEIGHTS = np.random.default_rng(0).normal(size=(40, 30)).astype("float32")
+WEIGHTS[1, :5] = 0  # An hr.Histogram counts them apart.
 HISTOGRAM = hr.Histogram()
 
 
