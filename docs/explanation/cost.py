@@ -189,7 +189,7 @@ fresh = rows[~plain & ~rows["peer"]].pivot(
     index="case", columns="model", values="fresh_bytes_a_step"
 )
 fresh = fresh.loc[[case for case in added.index if case in fresh.index], models] / 1e6
-fresh.rename_axis(index=None, columns=None).round(2)
+fresh.rename_axis(index=None, columns=None).round(2) + 0.0
 
 # %%
 speeds = measured["bytes_a_second"]
