@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import string
 import subprocess
 import sys
 import threading
@@ -312,6 +313,15 @@ def test_search_lists_the_right_page_first_without_a_server(site, browser):
             print(f"{query:24} {page:26} {ranks[query]}")
         assert reader.faults == []
     assert ranks == dict.fromkeys(SEARCHES, 1)
+
+
+def test_search_knows_a_word_with_each_letter(site, browser):
+    """Looks at all words of the index: if one was lost, the search fails and warns."""
+    with Reader(browser) as reader:
+        start = reader.read(f"{site.as_uri()}/index.html")
+        for letter in set(string.ascii_lowercase) - set("qxyz"):
+            assert found_by(start, letter), letter
+        assert reader.faults == []
 
 
 def test_titles_keep_their_code(site, browser):
