@@ -14,7 +14,6 @@ from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.reductions.rows import Rows
-from hrcallbacks.selection.variables import matches
 from hrcallbacks.types import BATCH_ROWS, Key, Spec
 
 if TYPE_CHECKING:
@@ -78,18 +77,18 @@ class Batch(Quantity):
         return specs
 
     def _check_globs(self, names: Sequence[str], others: Collection[str]) -> None:
-        for glob in self.wanted.globs:
-            if not any(matches(name, glob) for name in names):
-                raise ValueError(
-                    f"Nothing in the batch matches batch={glob!r}. It has: "
-                    f"{_listed(names)}."
-                    + (
-                        f" Of {_listed(others)} nothing can be recorded: only dense "
-                        "tensors of numbers are."
-                        if others
-                        else ""
-                    )
+        glob = self.wanted.unmatched(names)
+        if glob is not None:
+            raise ValueError(
+                f"Nothing in the batch matches batch={glob!r}. It has: "
+                f"{_listed(names)}."
+                + (
+                    f" Of {_listed(others)} nothing can be recorded: only dense "
+                    "tensors of numbers are."
+                    if others
+                    else ""
                 )
+            )
 
     def _specs(
         self, name: str, tensor: Any, scene: Scene, chosen: Sequence[Reduction]

@@ -21,7 +21,7 @@ from hrcallbacks.selection.layers import (
     has_fused_activation,
     layers_of,
 )
-from hrcallbacks.selection.variables import matches
+from hrcallbacks.selection.variables import pattern_of
 from hrcallbacks.types import OUTPUT_ROWS, Key, Spec
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class OfLayers(Quantity):
 
     def __init__(self, what: Reductions) -> None:
         self.wanted: Wanted = Wanted(self.name, what, of="Layer.path, such as 'hidden'")
+        self._patterns = {
+            glob: [pattern_of(each) for each in _without_details(glob)]
+            for glob in self.wanted.globs
+        }
         self._recorded: dict[str, tuple[Reduction, ...]] = {}  # By an output's name.
         self._flags = Flags(self.has)
         self._shapes: dict[str, tuple[int, ...]] = {}
@@ -94,8 +98,8 @@ class OfLayers(Quantity):
 
     def _check_globs(self, paths: Sequence[str]) -> None:
         names = [*paths, *(f"{path}/{PREACTIVATION}" for path in paths)]
-        for glob in self.wanted.globs:
-            if not any(matches(n, g) for n in names for g in _without_details(glob)):
+        for glob, patterns in self._patterns.items():
+            if not any(p.match(name) for p in patterns for name in names):
                 more = len(paths) - _MOST_NAMED
                 raise ValueError(
                     f"No layer matches {self.name}={glob!r}. The model has the layers "
@@ -111,10 +115,10 @@ class OfLayers(Quantity):
         """See `Quantity.watches`."""
         names = path, f"{path}/{PREACTIVATION}"
         return any(
-            matches(name, glob)
-            for wanted in self.wanted.globs
-            if self.wanted.of_glob(wanted)
-            for glob in _without_details(wanted)
+            pattern.match(name)
+            for glob, patterns in self._patterns.items()
+            if self.wanted.of_glob(glob)
+            for pattern in patterns
             for name in names
         )
 

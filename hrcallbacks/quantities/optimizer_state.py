@@ -10,7 +10,7 @@ from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.selection.optimizers import find_optimizers
-from hrcallbacks.selection.variables import matches, unique_paths
+from hrcallbacks.selection.variables import unique_paths
 from hrcallbacks.types import Key, Spec
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ class OptimizerState(Quantity):
 
     def _check_globs(self, paths: Iterable[str]) -> None:
         paths = list(paths)
-        for glob in self.wanted.globs:
-            if not any(matches(path, glob) for path in paths):
-                more = len(paths) - _MOST_NAMED
-                raise ValueError(
-                    f"No variable of an optimizer matches optimizer={glob!r}. There "
-                    f"are: {paths[:_MOST_NAMED]}"
-                    f"{f' and {more} more' if more > 0 else ''}."
-                )
+        glob = self.wanted.unmatched(paths)
+        if glob is not None:
+            more = len(paths) - _MOST_NAMED
+            raise ValueError(
+                f"No variable of an optimizer matches optimizer={glob!r}. There "
+                f"are: {paths[:_MOST_NAMED]}"
+                f"{f' and {more} more' if more > 0 else ''}."
+            )
 
     def find(self, scene: Scene) -> Mapping[Key, Spec]:
         """See `Quantity.find`."""

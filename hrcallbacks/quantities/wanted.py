@@ -6,7 +6,7 @@ from typing import Any
 
 from hrcallbacks.reductions.named import NAMED, names_for
 from hrcallbacks.reductions.reduction import RAW, WHOLE, Reduction
-from hrcallbacks.selection.variables import matches
+from hrcallbacks.selection.variables import pattern_of
 from hrcallbacks.types import Key, Spec
 
 OneReduction = str | Reduction | Callable[[Any], Any] | None
@@ -44,6 +44,7 @@ class Wanted:
         self._on = of
         rules = what if isinstance(what, Mapping) else {"*": what}
         self._rules = {self._glob(g): self._reductions(w) for g, w in rules.items()}
+        self._patterns = {glob: pattern_of(glob) for glob in self._rules}
         self.reductions: dict[str, Reduction] = {}
         for reduction in [r for chosen in self._rules.values() for r in chosen]:
             known = self.reductions.setdefault(reduction.name, reduction)
@@ -76,8 +77,14 @@ class Wanted:
 
     def glob_of(self, *names: str) -> str | None:
         """The first glob that matches one of several names of the same thing."""
-        found = (g for g in self._rules if any(matches(n, g) for n in names))
+        found = (g for g, p in self._patterns.items() if any(map(p.match, names)))
         return next(found, None)
+
+    def unmatched(self, names: Iterable[str]) -> str | None:
+        """The first glob that matches none of these names."""
+        names = list(names)
+        asked = self._patterns.items() if self else ()
+        return next((g for g, p in asked if not any(map(p.match, names))), None)
 
     def of_glob(self, glob: str | None) -> tuple[Reduction, ...]:
         """The reductions that a glob asks for."""
@@ -95,16 +102,14 @@ class Wanted:
         Raises:
             ValueError: If a glob matches no path, or none that earlier globs left.
         """
-        chosen: dict[str, str | None] = {}
-        for path in paths:
-            chosen[path] = next((g for g in self._rules if matches(path, g)), None)
+        chosen = {path: self.glob_of(path) for path in paths}
         for glob in self._rules:
             if glob not in chosen.values() and glob != "*":
                 raise self._unused(glob, list(chosen))
         return {p: self._rules[g] if g else () for p, g in chosen.items()}
 
     def _unused(self, glob: str, paths: list[str]) -> ValueError:
-        taken = [p for p in paths if matches(p, glob)]
+        taken = list(filter(self._patterns[glob].match, paths))
         return ValueError(
             f"{self.quantity}= has the glob {glob!r}, which "
             + (
