@@ -4,6 +4,7 @@ Why: pages are executed where everything is installed, and readers paste them wh
 that is installed which the page names.
 """
 
+import importlib.machinery as machinery
 import importlib.metadata
 import re
 import tomllib
@@ -18,13 +19,7 @@ OFFERED = {*EXTRAS} - {"all", "docs", "examples", "site-test", "test", "zoo"}
 _COMMAND = re.compile(
     r'^# (?:Install: )?`?pip install "hrcallbacks\[([a-z,]+)\]"([^`\n]*)`?$', re.M
 )
-_HIDING = """
-import importlib.machinery as machinery
-find = machinery.PathFinder.find_spec
-def find_but(name, path=None, target=None):
-    return None if name in {hidden!r} else find(name, path, target)
-machinery.PathFinder.find_spec = find_but
-"""
+_FIND = machinery.PathFinder.find_spec
 
 
 def named(text):
@@ -33,9 +28,13 @@ def named(text):
     return found and ({*found[1].split(",")}, {*found[2].split()})
 
 
-def hiding(extras, more=()):
-    """Code after which only these extras and packages can be imported."""
-    return _HIDING.format(hidden=hidden(extras, more))
+def hide(modules):
+    """Lets these modules not be found from now on, and all others be found."""
+
+    def find(name, path=None, target=None):
+        return None if name in modules else _FIND(name, path, target)
+
+    machinery.PathFinder.find_spec = find
 
 
 def hidden(extras, more=()):

@@ -19,6 +19,7 @@ import re
 from pathlib import Path
 
 import extras
+import forked
 import jupytext
 import nbclient
 import nbformat
@@ -34,6 +35,7 @@ log = logging.getLogger("mkdocs.hooks.notebooks")
 
 # What a kernel needs to be quiet, to draw for this site, and to find the examples.
 ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -53,6 +55,10 @@ import matplotlib_inline.backend_inline as inline
 inline.set_matplotlib_formats("svg")
 import animated  # docs/hooks/animated.py
 """
+
+
+os.environ.update(ENVIRONMENT)
+forked.prepare()
 
 
 @event_priority(100)  # Before mkdocs-jupyter looks for notebooks.
@@ -169,7 +175,7 @@ def execute(script):
         extra_arguments=["--Application.log_level=ERROR"],
     )
     try:
-        client.execute(env=os.environ | ENVIRONMENT | {"KERAS_BACKEND": backend})
+        client.execute(env=os.environ | {"KERAS_BACKEND": backend})
     except nbclient.exceptions.CellExecutionError as error:
         raise PluginError(f"{name} raised an exception:\n{error}") from None
     del book.cells[0]
@@ -184,11 +190,11 @@ def before(text):
 
     What a script does not tell readers to install is hidden from it.
     """
-    named, others = extras.named(text) or (None, ())
-    if named is None:
-        return SETUP, "tensorflow"
+    named, others = extras.named(text) or ({"tensorflow", "plot"}, None)
+    hidden = set() if others is None else extras.hidden(named, others)
     (backend,) = named & extras.BACKENDS
-    return SETUP * ("plot" in named) + extras.hiding(named, others), backend
+    hiding = f"__import__('extras').hide({hidden!r})\n"
+    return hiding + SETUP * ("plot" in named), backend
 
 
 def check_outputs(name, cell):
