@@ -104,11 +104,40 @@ class Record:
     @property
     def row(self) -> dict[str, Any]:
         """Its row of `Recording.index`."""
-        call = {} if self.step.call is None else {"call": self.step.call}
-        loss = np.nan if self.loss is None else self.loss
-        place = {"step": self.step.step, "epoch": self.step.epoch}
-        place |= {"batch": self.step.batch} | call | {"loss": loss}
-        return place | dict(self.learning_rates) | dict(self.metrics)
+        return row_of(self.step, self.loss, self.learning_rates, self.metrics)
+
+
+def row_of(
+    step: Step,
+    loss: float | None,
+    learning_rates: Mapping[str, float],
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A row of `Recording.index`; see `Record`."""
+    row: dict[str, Any] = {
+        "step": step.step,
+        "epoch": step.epoch,
+        "batch": step.batch,
+    }
+    if step.call is not None:
+        row["call"] = step.call
+    row["loss"] = np.nan if loss is None else loss
+    row.update(learning_rates)
+    row.update(metrics)
+    return row
+
+
+@dataclass(frozen=True)
+class Block:
+    """The records of several steps, all of the same keys.
+
+    Attributes:
+        rows: Their rows of `Recording.index`.
+        values: Their arrays by key, `(records, *shape)`.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    values: Mapping[Key, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,28 @@ class Packer:
                     _unpack(members, tensor, records)
         return dict(sorted(records.items()))
 
+    def unpack_alike(self, packed: Sequence[Packed]) -> dict[Key, np.ndarray] | None:
+        """Brings what several steps gave to the host, in one array for each key.
+
+        Args:
+            packed: What `pack` returned in each; all of the same layouts.
+
+        Returns:
+            Arrays of shape `(steps, *shape)` by key. None if a shape is not known, or
+            if steps have several records.
+        """
+        values: dict[Key, np.ndarray] = {}
+        for name in packed[0]:
+            layout = self._layouts[int(name)]
+            if any(m.record or m.shape is None for members in layout for m in members):
+                return None
+            by_place = zip(*(each[name] for each in packed), strict=True)
+            for members, tensors in zip(layout, by_place, strict=True):
+                rows = np.stack([np.ravel(backend.to_host(t)) for t in tensors])
+                for _, key, shape, start, end in members:
+                    values[key] = rows[:, start:end].reshape(len(rows), *(shape or ()))
+        return values
+
     def unpack_places(
         self, name: str, tensors: Mapping[int, Any]
     ) -> dict[int, dict[Key, np.ndarray]]:

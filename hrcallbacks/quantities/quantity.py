@@ -254,7 +254,10 @@ class Quantity(ABC):
         return 0
 
     def complete(self, values: "dict[Key, np.ndarray]") -> None:
-        """Adds to a record, on the host, what follows from the values taken."""
+        """Adds to a record, on the host, what follows from the values taken.
+
+        What it adds depends on which values there are, not on the numbers in them.
+        """
 
     def describe(self) -> Mapping[str, Mapping[str, Any]]:
         """By name, what a reader needs to know about its reductions, for JSON."""

@@ -25,6 +25,7 @@ class Audience:
     Attributes:
         takes: The quantities that sinks need from each step.
         needs_batch: Whether a sink needs the data of the steps that are recorded.
+        needs_records: Whether a sink has to be given records, one by one.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
@@ -33,6 +34,8 @@ class Audience:
         self._failures: list[str] = []
         self.takes: list[Quantity] = [q for sink in sinks for q in sink.takes()]
         self.needs_batch: bool = any(sink.needs_batch for sink in sinks)
+        hears = any(type(sink).add is not Sink.add for sink in sinks)
+        self.needs_records: bool = hears or self.needs_batch or bool(self.takes)
 
     @property
     def takes_of_records(self) -> list[Quantity]:

@@ -2,22 +2,16 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from hrcallbacks.backends.current import backend
-from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
-from hrcallbacks.quantities.step_values import StepValues
-from hrcallbacks.quantities.whole_batch import WholeBatch
 from hrcallbacks.session.audience import Audience
-from hrcallbacks.session.epoch_mean import EpochMean
+from hrcallbacks.session.record_maker import RecordMaker, TakenStep, alike
 from hrcallbacks.session.start import describe_optimizer
 from hrcallbacks.session.worker import Background, Inline, Worker
 from hrcallbacks.storage.store import Store
-from hrcallbacks.types import Key, OptimizerStart, Record, Step
+from hrcallbacks.types import OptimizerStart
 
 # Steps wait on the device until one of these limits on bytes, steps or seconds is
 # reached: copying them one at a time would make each step wait.
@@ -26,27 +20,6 @@ _PENDING_RECORDS = 512
 _PENDING_SECONDS = 5.0
 # The most bytes queued for the writing thread before training waits for it.
 _QUEUED_BYTES = 256 * 1024**2
-
-
-@dataclass(frozen=True)
-class TakenStep:
-    """A captured step.
-
-    Attributes:
-        probe: The `Probe` that saw it.
-        step: Which step it is.
-        logs: Its logs, tensors.
-        packed: What the probe's packer packed.
-        record_bytes: Size of a record.
-        mean: An `EpochMean` that replaces the step's gradients, or None.
-    """
-
-    probe: Probe
-    step: Step
-    logs: Mapping[str, Any]
-    packed: Packed
-    record_bytes: int
-    mean: EpochMean | None = None
 
 
 class Intake:
@@ -66,6 +39,7 @@ class Intake:
         self._store = store
         self._audience = audience
         self._worker: Worker = Background(_QUEUED_BYTES) if background else Inline()
+        self._maker = RecordMaker(audience, per_epoch=per_epoch)
         self._per_epoch = per_epoch
         self._pending: list[TakenStep] = []
         self._since = time.monotonic()
@@ -160,56 +134,25 @@ class Intake:
     def _store_steps(
         self, pending: Sequence[TakenStep], metrics: Mapping[str, Any]
     ) -> None:
-        for taken in pending:
-            for record in self._records(taken):
+        for steps in alike(pending):
+            block = None if metrics else self._maker.block(steps)
+            if block is not None:
+                self._store.extend(block)
+            else:
+                self._store_one_by_one(steps, metrics)
+            self._describe_optimizers(steps[0].probe)
+        self._store.flush_if_due()
+
+    def _store_one_by_one(
+        self, steps: Sequence[TakenStep], metrics: Mapping[str, Any]
+    ) -> None:
+        for taken in steps:
+            for record in self._maker.records(taken):
                 both = {**record.metrics, **metrics} if metrics else record.metrics
                 self._store.append(replace(record, metrics=both) if metrics else record)
                 self._audience.add(record)
             if self._audience.needs_batch:
                 self._keep_batches()
-            self._describe_optimizers(taken.probe)
-        self._store.flush_if_due()
-
-    def _records(self, taken: TakenStep) -> list[Record]:
-        unpacked = taken.probe.packer.unpack(taken.packed)
-        needs_batch = self._audience.needs_batch
-        batch = WholeBatch.pop_from(unpacked.values()) if needs_batch else None
-        extra = self._audience.metrics(unpacked)
-        unpacked = {number: values for number, values in unpacked.items() if values}
-        if taken.mean is not None:
-            unpacked = taken.mean.replaced(unpacked)
-        # `call` is set only if a step updates a variable several times.
-        several = len(unpacked) > 1
-        records = [
-            self._record(taken, values, number + 1 if several else None, extra)
-            for number, values in unpacked.items()
-        ]
-        return (
-            [replace(record, batch=batch) for record in records] if batch else records
-        )
-
-    def _record(
-        self,
-        taken: TakenStep,
-        values: dict[Key, np.ndarray],
-        call: int | None,
-        extra: Mapping[str, float],
-    ) -> Record:
-        loss = values.pop(StepValues.LOSS, taken.logs.get("loss"))
-        rates = {}
-        for key in [key for key in values if key.quantity == StepValues.name]:
-            rates[_rate_name(key.path)] = float(values.pop(key))
-        for quantity in taken.probe.quantities:
-            quantity.complete(values)
-        logs = {} if self._per_epoch else {**extra, **taken.logs}
-        metrics = {n: _scalar(v) for n, v in logs.items() if n != "loss"}
-        return Record(
-            step=replace(taken.step, call=call) if call else taken.step,
-            loss=None if loss is None else _scalar(loss),
-            values=values,
-            learning_rates=rates,
-            metrics=metrics,
-        )
 
     def _describe_optimizers(self, probe: Probe) -> None:
         fit = self._store.fits[-1]
@@ -224,13 +167,3 @@ class Intake:
             self._store.update_fit(
                 sparse=sorted(probe.sparse), optimizers={**fit.optimizers, **found}
             )
-
-
-def _rate_name(optimizer: str) -> str:
-    """A column of the index: `learning_rate`, or `learning_rate_2` for a second one."""
-    return f"learning_rate_{int(optimizer) + 1}" if int(optimizer) else "learning_rate"
-
-
-def _scalar(value: Any) -> Any:
-    array = backend.to_host(value)
-    return array.item() if array.ndim == 0 else array

@@ -12,8 +12,9 @@ from hrcallbacks.session import notices
 from hrcallbacks.session.audience import Audience
 from hrcallbacks.session.clock import Clock
 from hrcallbacks.session.epoch_mean import EpochMean
-from hrcallbacks.session.intake import Intake, TakenStep
+from hrcallbacks.session.intake import Intake
 from hrcallbacks.session.probes import Probes
+from hrcallbacks.session.record_maker import TakenStep
 from hrcallbacks.session.settings import Settings
 
 

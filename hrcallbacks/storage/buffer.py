@@ -37,9 +37,7 @@ class Buffer:
             values: Its arrays by key.
             expected: How many records there will be; 0 if that is not known.
         """
-        while self._chunks and self._start_of_last >= number:
-            self._chunks.pop()
-            self._ends.pop()
+        self._begin(number)
         self._filled = number + 1
         row = values.get(self._column.keys[0]) if self._large else None
         if row is not None:
@@ -49,6 +47,35 @@ class Buffer:
         if not self._ends or number >= self._ends[-1]:
             self._grow(number, 1 if self._large else expected)
         self._column.fill(self._chunks[-1], number - self._ends[-1], values)
+
+    def put_all(
+        self, first: int, arrays: Mapping[Key, np.ndarray], records: slice, room: int
+    ) -> None:
+        """Sets the next rows, of a column whose rows are not large.
+
+        Args:
+            first: Number of the first record.
+            arrays: Arrays by key, `(records, *shape)`.
+            records: Which of the records in them.
+            room: How many records there will be; 0 if that is not known.
+        """
+        self._begin(first)
+        start, number = records.start, first
+        while start < records.stop:
+            if not self._ends or number >= self._ends[-1]:
+                self._grow(number, room)
+            place = number - self._start_of_last
+            count = min(records.stop - start, self._ends[-1] - number)
+            rows = self._chunks[-1][place : place + count]
+            self._column.fill_all(rows, arrays, slice(start, start + count))
+            start, number = start + count, number + count
+            self._filled = number
+
+    def _begin(self, number: int) -> None:
+        """Drops chunks that begin with this row or a later one."""
+        while self._chunks and self._start_of_last >= number:
+            self._chunks.pop()
+            self._ends.pop()
 
     @property
     def _start_of_last(self) -> int:

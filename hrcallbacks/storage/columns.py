@@ -70,15 +70,19 @@ class Column:
             for place, key in enumerate(self.keys):
                 rows[number, place] = values.get(key, np.nan)
 
-    def rows(self, arrays: Mapping[Key, Any], records: slice) -> np.ndarray:
-        """The rows of some records, from all their arrays; NaN for what is missing."""
-        made = [(p, arrays[key]) for p, key in enumerate(self.keys) if key in arrays]
-        count = records.stop - records.start
-        rows = np.full((count, *self.shape), np.nan, self.dtype)
-        for place, array in made:
+    def fill_all(
+        self, rows: np.ndarray, arrays: Mapping[Key, Any], records: slice
+    ) -> None:
+        """Writes several records into as many rows; NaN for what they lack.
+
+        Args:
+            rows: The rows.
+            arrays: Arrays by key, `(records, *shape)`.
+            records: Which of the records in them.
+        """
+        for place, key in enumerate(self.keys):
             into = rows[:, place] if self.is_shared else rows
-            into[...] = array[records]
-        return rows
+            into[...] = arrays[key][records] if key in arrays else np.nan
 
     def of(self, rows: Any, key: Key) -> Any:
         """The array of one key, from all rows of the column."""

@@ -9,7 +9,7 @@ import pandas as pd
 from hrcallbacks.storage.buffer import Buffer
 from hrcallbacks.storage.columns import Column, Columns
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
-from hrcallbacks.types import Key, Record, Spec
+from hrcallbacks.types import Block, Key, Record, Spec
 
 
 class MemoryStore(Store):
@@ -77,13 +77,30 @@ class MemoryStore(Store):
         """
         count = len(self)
         if not self.fits_in(1, self.columns.record_bytes):
-            raise MemoryError(
-                f"another record would exceed max_bytes={self._max_bytes:,}"
-            )
+            raise self._full()
         for column in self.columns:
             self._buffers[column.name].put(count, record.values, self._expected)
         # The index last: a record counts only once it is complete.
         self._index.append(record.row)
+
+    def extend(self, block: Block) -> None:
+        """See `Store.extend`: as many as fit.
+
+        Raises:
+            MemoryError: If not all fit.
+        """
+        first, count = len(self), len(block.rows)
+        while count and not self.fits_in(count, self.columns.record_bytes):
+            count -= 1
+        for column in self.columns:
+            buffer = self._buffers[column.name]
+            buffer.put_all(first, block.values, slice(0, count), self._expected)
+        self._index.extend(block.rows[:count])
+        if count < len(block.rows):
+            raise self._full()
+
+    def _full(self) -> MemoryError:
+        return MemoryError(f"another record would exceed max_bytes={self._max_bytes:,}")
 
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
         """See `Store.add_metrics`."""

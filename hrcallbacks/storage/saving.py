@@ -91,7 +91,7 @@ def _write(
         store.declare(specs, dict(attributes))
         store.fits += fits
         store.epochs += epochs
-        store.extend(index, arrays)
+        store.save(index, arrays)
         for step, batch in batches.items():
             store.keep_batch(step, batch)
         store.flush()

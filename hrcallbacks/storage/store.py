@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hrcallbacks.storage.columns import Column, Columns
-from hrcallbacks.types import Fit, Key, Record, Spec
+from hrcallbacks.types import Block, Fit, Key, Record, Spec
 
 EMPTY_INDEX = ["step", "epoch", "batch", "loss"]
 
@@ -48,8 +48,8 @@ class Store(ABC):
 
     Methods are called in this order: `check_place` any number of times; then for each
     fit `open`, `declare` (again whenever more variables turn up), `begin_fit`,
-    `begin_epoch`, `append` and `end_epoch`, `end_fit`, `close`. `snapshot` may be
-    called at any time. One thread appends the records.
+    `begin_epoch`, `append` or `extend`, and `end_epoch`, `end_fit`, `close`. `snapshot`
+    may be called at any time. One thread adds the records.
 
     A store promises that a record counts only once it is complete, even after a crash
     or a fault; that it holds no record that was not appended; and that it raises
@@ -159,6 +159,15 @@ class Store(ABC):
         Raises:
             MemoryError: If it does not fit.
             OSError: If it cannot be written.
+        """
+
+    @abstractmethod
+    def extend(self, block: Block) -> None:
+        """Adds the records of a block; a large record comes alone, by `append`.
+
+        Raises:
+            MemoryError: If they do not all fit. Those that fit were added.
+            OSError: If they cannot be written.
         """
 
     @abstractmethod

@@ -49,24 +49,24 @@ class ColumnWriter:
             self._check()
             self._write(number + 1)
 
-    def put_all(self, first: int, arrays: Mapping[Key, Any], count: int) -> None:
+    def put_all(self, first: int, arrays: Mapping[Key, Any], records: slice) -> None:
         """Sets the next rows, chunk by chunk.
 
         Args:
             first: How many there are already.
-            arrays: The arrays of all new records, by key.
-            count: How many new records there are.
+            arrays: Arrays by key, `(records, *shape)`.
+            records: Which of the records in them.
         """
-        done = 0
-        while done < count:
-            place = (first + done) % self._rows
-            stop = min(done + self._rows - place, count)
-            rows = self.column.rows(arrays, slice(done, stop))
-            self._tail[place : place + len(rows)] = rows
-            self._dirty, done = True, stop
-            if place + len(rows) == self._rows:
+        start, number = records.start, first
+        while start < records.stop:
+            place = number % self._rows
+            count = min(records.stop - start, self._rows - place)
+            rows = self._tail[place : place + count]
+            self.column.fill_all(rows, arrays, slice(start, start + count))
+            self._dirty, start, number = True, start + count, number + count
+            if number % self._rows == 0:
                 self._check()
-                self._write(first + done)
+                self._write(number)
 
     def flush(self, count: int) -> None:
         """Writes the chunk that is not yet full."""

@@ -66,9 +66,9 @@ class IndexWriter:
         """By column of the index, the name of its array."""
         return dict(self._names)
 
-    def put(self, number: int, row: dict[str, Any]) -> None:
-        """Sets the next row, or sets it again if storing a record was interrupted."""
-        self._rows[number - self._first :] = [row]
+    def put(self, number: int, *rows: dict[str, Any]) -> None:
+        """Sets the next rows, or again if storing their records was interrupted."""
+        self._rows[number - self._first :] = rows
 
     def put_all(self, first: int, index: pd.DataFrame) -> None:
         """Sets the next rows, and writes them.
@@ -79,8 +79,7 @@ class IndexWriter:
         """
         for start in range(0, len(index), CHUNK):
             rows = index.iloc[start : start + CHUNK].to_dict("records")
-            for number, row in enumerate(rows, first + start):
-                self.put(number, row)
+            self.put(first + start, *rows)
             self.write(first + start + len(rows))
             self.forget(first + start + len(rows))
 

@@ -26,7 +26,7 @@ from hrcallbacks.storage.zarr_index import (
 )
 from hrcallbacks.storage.zarr_reader import Stored
 from hrcallbacks.storage.zarr_writers import ColumnWriters
-from hrcallbacks.types import Fit, Key, Record, Spec
+from hrcallbacks.types import Block, Fit, Key, Record, Spec
 
 # The longest that a record waits for others.
 _FLUSH_SECONDS = 10.0
@@ -223,11 +223,28 @@ class ZarrStore(Store):
         if self._count % CHUNK == 0:
             self.flush()
 
-    def extend(self, index: pd.DataFrame, arrays: Mapping[Key, Any]) -> None:
-        """Adds many records at once: rows of an index, and arrays by key."""
+    def extend(self, block: Block) -> None:
+        """See `Store.extend`."""
+        start, count = 0, len(block.rows)
+        if self._index is None or self._writers is None or not self._writes:
+            self._count += count
+            return
+        while start < count:  # The index is written chunk by chunk.
+            stop = min(count, start + CHUNK - self._count % CHUNK)
+            records = slice(start, stop)
+            self._writers.put_all(self._count, block.values, records, flush=False)
+            self._index.put(self._count, *block.rows[records])
+            self._count += stop - start
+            start = stop
+            if self._count % CHUNK == 0:
+                self.flush()
+
+    def save(self, index: pd.DataFrame, arrays: Mapping[Key, Any]) -> None:
+        """Adds all records of a recording: rows of its index, and arrays by key."""
         if self._index is None or self._writers is None:
             return
-        self._writers.put_all(self._count, arrays, len(index))
+        records = slice(0, len(index))
+        self._writers.put_all(self._count, arrays, records, flush=True)
         self._index.put_all(self._count, index)
         self._count += len(index)
 

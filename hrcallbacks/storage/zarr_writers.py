@@ -62,11 +62,21 @@ class ColumnWriters:
         for writer in self._writers:
             writer.put(number, record.values)
 
-    def put_all(self, first: int, arrays: Mapping[Key, Any], count: int) -> None:
-        """Sets the next records, column by column; see `ColumnWriter.put_all`."""
+    def put_all(
+        self, first: int, arrays: Mapping[Key, Any], records: slice, *, flush: bool
+    ) -> None:
+        """Sets the next records, column by column; see `ColumnWriter.put_all`.
+
+        Args:
+            first: How many there are already.
+            arrays: Arrays by key, `(records, *shape)`.
+            records: Which of the records in them.
+            flush: Whether to write each column to its end before the next.
+        """
         for writer in self._writers:
-            writer.put_all(first, arrays, count)
-            writer.flush(first + count)
+            writer.put_all(first, arrays, records)
+            if flush:
+                writer.flush(first + records.stop - records.start)
 
     def flush(self, count: int) -> None:
         """Writes the chunks that are not yet full."""

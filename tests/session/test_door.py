@@ -14,7 +14,7 @@ import zarr
 
 import hrcallbacks as hr
 from hrcallbacks.capture import packing
-from hrcallbacks.session import epoch_mean, intake
+from hrcallbacks.session import epoch_mean, intake, record_maker
 from hrcallbacks.storage import (
     buffer,
     memory,
@@ -80,7 +80,7 @@ def watched(function, name):
 
 def functions_behind_the_door():
     """What lies between a captured step and the bytes: `(owner, name)`."""
-    modules = [intake, epoch_mean, packing, store, memory, buffer]
+    modules = [intake, record_maker, epoch_mean, packing, store, memory, buffer]
     modules += [zarr_store, zarr_group, zarr_columns, zarr_index]
     for module in modules:
         for name, value in vars(module).items():

@@ -17,35 +17,40 @@ import hrcallbacks as hr
 from hrcallbacks.storage.memory import MemoryStore
 from hrcallbacks.storage.store import Snapshot, Store, empty_index
 from hrcallbacks.storage.zarr_store import ZarrStore
-from hrcallbacks.types import Fit, Key, OptimizerStart, Record, Spec, Step
+from hrcallbacks.types import Block, Fit, Key, OptimizerStart, Record, Spec, Step
 
 
 class ListStore(Store):
-    """The least that a store can be: a list of records."""
+    """The least that a store can be: two lists."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._records: list[Record] = []
+        self._rows: list[dict[str, Any]] = []
+        self._values: list[Mapping[Key, np.ndarray]] = []
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._rows)
 
     def append(self, record: Record) -> None:
-        self._records.append(record)
+        self._values.append(record.values)
+        self._rows.append(record.row)
+
+    def extend(self, block: Block) -> None:
+        for number, row in enumerate(block.rows):
+            self._values.append({key: a[number] for key, a in block.values.items()})
+            self._rows.append(row)
 
     def add_metrics(self, first: int, metrics: Mapping[str, Any]) -> None:
-        self._records[first:] = [
-            replace(r, metrics={**r.metrics, **metrics}) for r in self._records[first:]
-        ]
+        self._rows[first:] = [row | dict(metrics) for row in self._rows[first:]]
 
     def snapshot(self) -> Snapshot:
-        records = self._records[:]
-        index = pd.DataFrame([r.row for r in records]) if records else empty_index()
+        index = pd.DataFrame(self._rows) if self._rows else empty_index()
+        values = self._values[:]
 
         def rows(column: Any) -> np.ndarray:
-            rows = np.empty((len(records), *column.shape), column.dtype)
-            for number, record in enumerate(records):
-                column.fill(rows, number, record.values)
+            rows = np.empty((len(values), *column.shape), column.dtype)
+            for number, of_record in enumerate(values):
+                column.fill(rows, number, of_record)
             return rows
 
         fits = list(self.fits)
@@ -82,6 +87,12 @@ def record(step: int, **more: Any) -> Record:
     return Record(Step(step, 1, step), 1 / step, values, **more)
 
 
+def block(*steps: int) -> Block:
+    records = [record(step) for step in steps]
+    values = {key: np.stack([r.values[key] for r in records]) for key in SPECS}
+    return Block([r.row for r in records], values)
+
+
 def read(store: Store) -> hr.Recording:
     store.flush()
     return hr.Recording.of(store.snapshot())
@@ -98,6 +109,56 @@ def test_what_was_appended_is_there(store):
     np.testing.assert_array_equal(recording.weights["kernel"][:, 1, 2], [1, 2, 3])
     norms = recording.arrays("gradients", "norm")["kernel"]
     assert np.asarray(norms).tolist() == [0.5, 1.0, 1.5]
+
+
+def test_a_block_is_its_records_in_turn(store):
+    begin(store)
+    store.append(record(1))
+    store.extend(block(2, 3, 4))
+    store.append(record(5))
+    read(store)  # Somebody looks in between.
+    store.extend(block(6, 7))
+    assert len(store) == 7
+    recording, steps = read(store), [*range(1, 8)]
+    assert recording.index["step"].tolist() == steps
+    assert recording.index["loss"].tolist() == [1 / step for step in steps]
+    kernel = np.asarray(recording.weights["kernel"])
+    expected = [record(step).values[KERNEL] for step in steps]
+    np.testing.assert_array_equal(kernel, expected)
+    norms = recording.arrays("gradients", "norm")["kernel"]
+    assert np.asarray(norms).tolist() == [step / 2 for step in steps]
+
+
+def test_a_block_lacks_a_key_in_all_its_records(store):
+    begin(store)
+    store.append(record(1))
+    of_norms = {NORM: block(2, 3).values[NORM]}
+    store.extend(replace(block(2, 3), values=of_norms))
+    store.append(record(4))
+    kernel = np.asarray(read(store).weights["kernel"])
+    assert np.isnan(kernel).all(axis=(1, 2)).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("first", [0, 1, 4095])
+def test_blocks_may_be_longer_than_chunks(store, first):
+    begin(store)
+    count = first + 4100
+    for step in range(1, first + 1):
+        store.append(record(step))
+    store.extend(block(*range(first + 1, count + 1)))
+    recording = read(store)
+    assert recording.index["step"].tolist() == [*range(1, count + 1)]
+    norms = recording.arrays("gradients", "norm")["kernel"]
+    assert np.asarray(norms).tolist() == [step / 2 for step in range(1, count + 1)]
+
+
+def test_of_a_block_memory_keeps_what_fits():
+    store = MemoryStore(max_bytes=3 * (6 * 4 + 8) + 5)
+    begin(store)
+    store.append(record(1))
+    with pytest.raises(MemoryError, match="another record would exceed"):
+        store.extend(block(2, 3, 4, 5))
+    assert read(store).index["step"].tolist() == [1, 2, 3]
 
 
 def test_what_a_record_lacks_is_nan(store):
