@@ -238,6 +238,24 @@ names = dict.fromkeys(name for column in columns.values() for name in column.ind
 pd.DataFrame(columns).reindex(list(names)).fillna("")
 
 # %% [markdown]
+# ## On a GPU
+#
+# No GPU was at hand for these figures. The script uses one if the backend finds it:
+#
+# ~~~~sh
+# KERAS_BACKEND=jax python overhead.py --parts models layers --json gpu.json
+# ~~~~
+#
+# Steps run on a GPU while Python is already ahead, and what is recorded stays there
+# until a batch of steps is copied to the host. So there are three things to look at:
+#
+# - *Norms at every step* should cost no more than the plain `fit` against itself. If
+#   they cost more, each step waits for the host.
+# - *All at every step* should cost what the copy of these bytes to the host takes, and
+#   no more.
+# - In a trace of a few steps (`jax.profiler.trace`, `torch.profiler.profile`), the line
+#   of the GPU should have the same gaps between two steps with the recorder as without.
+#
 # ## How it grows
 #
 # How does the added time grow with the number of parameters, and with the number of
@@ -270,6 +288,33 @@ small = int(all_rows.query("part == 'records'")["parameters"].iloc[0])
 right.set(xlabel=f"Recorded steps of {small} parameters")
 left.legend(frameon=False, fontsize="small")
 plt.show()
+
+# %% [markdown]
+# The slope of such a line, between logarithms, says how the time of a step grows: 1 is
+# in proportion, 0 not at all. These are the slopes between the two largest models,
+# where bytes count, and between the fewest and the most steps, where less than 0 means
+# that a fit pays a part once:
+
+
+# %%
+def slope(of_case, over):
+    """Of the line through two points, between the logarithms."""
+    ends = np.log(of_case[[over, "added_ms_a_step"]].to_numpy(float))
+    return (ends[1, 1] - ends[0, 1]) / (ends[1, 0] - ends[0, 0])
+
+
+slopes = {}
+for part, over, chosen in (
+    ("parameters", "parameters", [-2, -1]),
+    ("records", "steps", [0, -1]),
+):
+    grown = all_rows[(all_rows["part"] == part) & (all_rows["added_ms_a_step"] > 0)]
+    slopes[f"over {over}"] = {
+        case: slope(of_case.sort_values(over).iloc[chosen], over)
+        for case, of_case in grown.groupby("case", sort=False)
+        if case != "plain fit" and len(of_case) > 1
+    }
+pd.DataFrame(slopes).round(2).fillna("")
 
 # %% [markdown]
 # ## Memory of a long run

@@ -61,5 +61,5 @@ def _run(arguments, environment, folder):
     sys.path[:0] = environment["PYTHONPATH"].split(os.pathsep)
     # A page trains several models; it advises against a function for each.
     logging.getLogger("tensorflow").setLevel("ERROR")
-    # With its parent's death it ends.
-    launch_new_instance(argv=[*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"])
+    ends_with = f"--IPKernelApp.parent_handle={os.getppid()}"
+    launch_new_instance(argv=[*arguments, ends_with])
