@@ -4,6 +4,7 @@ The README's code is run here. That of the start page and the how-to pages is ru
 the site is built, with the rest hidden in the same way.
 """
 
+import os
 import subprocess
 import sys
 
@@ -15,9 +16,11 @@ SINKS = snippets.ROOT / "docs" / "how-to" / "sinks.py"
 
 
 def run(code, page, folder):
+    hide = f"import extras; extras.hide({extras.hidden(page.extras, page.more)!r})"
     return subprocess.run(
-        [sys.executable, "-c", extras.hiding(page.extras, page.more) + code],
+        [sys.executable, "-c", f"{hide}\n{code}"],
         cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
