@@ -34,7 +34,6 @@ import hrcallbacks as hr
 temporary = tempfile.TemporaryDirectory()
 folder = Path(temporary.name)
 
-# %% tags=["setup"]
 x = np.linspace(0, 1, 64)[:, np.newaxis]
 
 

@@ -27,7 +27,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 
 # %%
 measured = json.loads(Path("docs/data/diagnosis.json").read_text())
@@ -69,7 +69,15 @@ table = each[["fault", "repair"]].first()
 table["first cause"] = each["cause"].agg(lambda causes: ", ".join(sorted({*causes})))
 for column in ("symptom", "advice"):
     table[column] = each[column].sum().map(lambda n: f"{n} of {seeds}")
-display(table)
+
+
+def show(table):
+    """A table of texts, which are not cut off."""
+    with pd.option_context("display.max_colwidth", None):
+        display(HTML(table.to_html(index=False, classes="text")))
+
+
+show(table.reset_index())
 
 # %% [markdown]
 # ## What was missed, and what was said without need
@@ -135,4 +143,4 @@ claims = [
         ),
     )
 ]
-display(pd.DataFrame(claims).set_index("tool"))
+show(pd.DataFrame(claims))

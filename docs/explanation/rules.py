@@ -21,6 +21,7 @@
 # %% tags=["setup"]
 import dataclasses
 import inspect
+import textwrap
 import warnings
 
 import keras
@@ -63,7 +64,8 @@ def explain(name, recording):
     found = recording.diagnose(name).to_frame()
     assert len(found), name
     first = found.iloc[0]
-    print(f"\nIn this run: {first['severity']}: {first['evidence']}.")
+    said = f"In this run: {first['severity']}: {first['evidence']}."
+    print("\n" + textwrap.fill(said, 80))
 
 
 # %% [markdown]

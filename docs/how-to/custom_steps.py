@@ -10,7 +10,7 @@
 # ---
 
 # %% [markdown]
-# # GANs and custom `train_step`s
+# # GANs, and a `train_step` of your own
 #
 # Keep the `train_step` that you have written, and pass the recorder to `fit`. It
 # records what every optimizer is given in there, as long as the model holds the

@@ -20,6 +20,7 @@
 # Install: `pip install "hrcallbacks[tensorflow]"`
 
 # %% tags=["setup"]
+import textwrap
 import warnings
 
 import keras
@@ -128,7 +129,8 @@ recorder = hr.GradientRecorder(
     output_gradients={"*": "nonfinite"},
 )
 model.fit(zeros, np.ones((64, 1)), epochs=1, verbose=0, callbacks=[recorder])
-print(recorder.recording.diagnose("nan_origin")["evidence"].iloc[0])
+found = recorder.recording.diagnose("nan_origin")
+print(textwrap.fill(found["evidence"].iloc[0], 80))
 
 # %% [markdown]
 # ## What it can and cannot say

@@ -143,7 +143,7 @@ ax = hr.plot.gradient_flow(recorder.recording)
 
 # %%
 recorder.recording.save(drive / "run.zarr")
-print(hr.open_recording(drive / "run.zarr"))
+print(len(hr.open_recording(drive / "run.zarr")), "records")
 
 # %% [markdown]
 # With `store=` the recorder writes while `fit` runs, so that little is lost if the

@@ -100,4 +100,4 @@ table
 # Call `optimizer.apply` eagerly. Inside your own `tf.function` or `jax.jit`, what the
 # optimizer is given is out of reach; the recorder warns, and training goes on.
 # `train_on_batch` and `fit` are compiled, and recorded all the same. If your loop can
-# be a `train_step`, see [GANs and custom `train_step`s](custom_steps.ipynb).
+# be a `train_step`, see [GANs, and a `train_step` of your own](custom_steps.ipynb).

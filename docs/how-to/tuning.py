@@ -178,7 +178,7 @@ fits = []
 for n in range(7):
     index = hr.open_recording(folder / "folds" / f"{n}.zarr").index
     last = index.iloc[-1]
-    fits.append({"steps": last["step"], "rate": last["learning_rate"]})
+    fits.append({"steps": int(last["step"]), "rate": last["learning_rate"]})
 pd.DataFrame(fits).rename_axis("n")
 
 # %% [markdown]

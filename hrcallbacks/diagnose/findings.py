@@ -150,7 +150,9 @@ class Findings(pd.DataFrame):
         table = ""
         if len(self):
             with pd.option_context("display.max_colwidth", None):
-                table = self.to_frame().to_html(index=False, na_rep="", escape=True)
+                table = self.to_frame().to_html(
+                    index=False, na_rep="", escape=True, classes="text"
+                )
         notes = "".join(
             f"<p>{html.escape(line)}</p>" for line in self._who_looked(names=True)
         )

@@ -108,7 +108,9 @@ class RecordingGroup:
         if exists(self.path):
             self._check_resumes()
             return self._adopt(Stored(self.path))
-        self.zarr = open_group(self.path, mode="w-")
+        # With attributes: without them, a reader would find something else there.
+        said = json.loads(self._described([], {}, []))
+        self.zarr = open_group(self.path, mode="w-", attributes=signed(said))
         self._made = True
         return None
 
@@ -183,6 +185,18 @@ class RecordingGroup:
             for folder, arrays in fit_arrays(number, fit):
                 if folder not in self._saved_folders:
                     self._saved_folders[folder] = self._save_arrays(folder, arrays)
+        text = self._described(columns, attributes, fits)
+        if text != self._saved_attributes:
+            # In one write: a reader finds either the old ones or the new ones.
+            self.zarr.update_attributes(signed(json.loads(text)))
+            self._saved_attributes = text
+
+    def _described(
+        self,
+        columns: Iterable[Column],
+        attributes: Mapping[str, Any],
+        fits: Sequence[Fit],
+    ) -> str:
         described = attributes_json(
             self._id,
             columns,
@@ -191,11 +205,7 @@ class RecordingGroup:
             self._saved_folders,
             self._saved_batches,
         )
-        text = json.dumps(described, default=str)
-        if text != self._saved_attributes:
-            # In one write: a reader finds either the old ones or the new ones.
-            self.zarr.update_attributes(signed(json.loads(text)))
-            self._saved_attributes = text
+        return json.dumps(described, default=str)
 
     def keep_batch(self, step: int, batch: Mapping[str, np.ndarray]) -> None:
         """Writes the data of a step; they count with the next `save`."""
@@ -245,14 +255,21 @@ class RecordingGroup:
         self._begin()
 
 
-def open_group(path: str, *, mode: Any) -> Any:
+def open_group(
+    path: str, *, mode: Any, attributes: dict[str, Any] | None = None
+) -> Any:
     """Opens a Zarr group of format 3.
 
     Args:
         path: A path or an fsspec URL.
         mode: Zarr's `mode`.
+        attributes: Those of a group that is made.
     """
     # While a run writes, the consolidated metadata of an earlier fit do not count.
     return import_zarr().open_group(
-        path, mode=mode, zarr_format=3, use_consolidated=False
+        path,
+        mode=mode,
+        zarr_format=3,
+        use_consolidated=False,
+        attributes=attributes,
     )

@@ -84,10 +84,12 @@ def test_a_remote_run_that_is_killed_and_resumed_is_the_same(bucket, tmp_path):
     url = f"{bucket}/run.zarr"
     run = start(url, tmp_path / "backup", 1.0)
     deadline = time.monotonic() + 120
-    while records_at(url) < 8 and time.monotonic() < deadline:
-        time.sleep(0.3)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    try:
+        while records_at(url) < 8 and time.monotonic() < deadline:
+            time.sleep(0.3)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
     killed = hr.open_recording(url)
     assert 8 <= len(killed) < 24
     assert not killed.attributes["complete"]

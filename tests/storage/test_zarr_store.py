@@ -836,3 +836,18 @@ def test_missing_zarr_names_the_extra(monkeypatch, path):
         hr.GradientRecorder(store=path)
     with pytest.raises(ImportError, match=r'pip install "hrcallbacks\[zarr\]"'):
         hr.open_recording(path)
+
+
+def test_a_store_can_be_read_from_its_first_write_on(tiny, line, tmp_path, monkeypatch):
+    path, update = tmp_path / "run.zarr", zarr.Group.update_attributes
+    lengths = []
+
+    def looks(self, attributes):
+        lengths.append(len(hr.open_recording(path)))
+        return update(self, attributes)
+
+    monkeypatch.setattr(zarr.Group, "update_attributes", looks)
+    recorder = hr.GradientRecorder(record_freq=1, store=path)
+    tiny.fit(*line, batch_size=5, verbose=0, callbacks=[recorder])
+    assert lengths[0] == 0
+    assert len(hr.open_recording(path)) == 4
