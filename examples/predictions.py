@@ -27,6 +27,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 
 import hrcallbacks as hr
 from hrcallbacks import backprop
@@ -151,7 +152,8 @@ temperatures(10)
 # from light to dark; the constant is dotted, the straight line dashed. The curves are
 # nearly straight, rise from epoch to epoch and become much steeper than the stars.
 INK = plt.rcParams["text.color"]
-COLOURS = plt.get_cmap("viridis")
+# Both ends can be seen on a light page and on a dark one.
+COLOURS = LinearSegmentedColormap.from_list("epochs", ["#0072b2", "#d55e00"])
 
 
 def draw_stars(ax):
@@ -173,7 +175,7 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained", sharey=T
 for ax, (rate, run) in zip(axes, runs.items(), strict=True):
     draw_stars(ax)
     for epoch in (1, 2, 4, 6, 8, 10):
-        draw_curve(ax, run, epoch, COLOURS(1 - epoch / 10))
+        draw_curve(ax, run, epoch, COLOURS(epoch / 10))
     ax.set(title=f"Learning rate {rate}", xlabel="x, scaled log10 of the luminosity")
     ax.grid(alpha=0.3)
 axes[0].set_ylabel("log10 of the temperature in K")

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 
 import hrcallbacks
 
@@ -113,7 +113,8 @@ contents = [
     for file in [ROOT / name / "__init__.py", ROOT / f"{name}.py"]
     if file.exists()
 ]
-display(pd.DataFrame(contents).set_index("folder"))
+with pd.option_context("display.max_colwidth", None):
+    display(HTML(pd.DataFrame(contents).to_html(index=False, classes="text")))
 
 # %% [markdown]
 # Besides the folders there are small modules that all of them may use: `types`, the
