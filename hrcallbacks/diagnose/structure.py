@@ -13,6 +13,9 @@ _SHAPES = (
     *("ZeroPadding1D", "ZeroPadding2D", "Cropping1D", "Cropping2D", "RepeatVector"),
     *("AveragePooling1D", "AveragePooling2D", "UpSampling1D", "UpSampling2D"),
     *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "AlphaDropout"),
+    # Operations of keras.ops.
+    *("GetItem", "Squeeze", "ExpandDims", "Transpose", "Swapaxes", "Moveaxis", "Cast"),
+    *("Ravel", "Mean"),
 )
 _POOLS = ("MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D")
 _WEIGHTED = (
@@ -25,7 +28,7 @@ LINEAR = (None, "linear")
 
 @dataclass(frozen=True)
 class Node:
-    """A layer.
+    """A layer, or an operation between layers.
 
     Attributes:
         path: Its path.
@@ -38,6 +41,7 @@ class Node:
         variables: Paths of its trainable variables.
         initializers: Class and options of its initializers, by part.
         regularizers: The same of its regularizers.
+        is_operation: Whether it is no layer, but an operation between layers.
     """
 
     path: str
@@ -50,6 +54,12 @@ class Node:
     variables: tuple[str, ...]
     initializers: Mapping[str, Mapping[str, Any]]
     regularizers: Mapping[str, Mapping[str, Any]]
+    is_operation: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether it is an operation that changes numbers in a way of its own."""
+        return self.is_operation and not (self.passes or self.only_activates)
 
     @property
     def is_weighted(self) -> bool:
@@ -144,8 +154,8 @@ class Structure:
     @property
     def keeps_scale(self) -> bool:
         """Whether it is a chain without normalization: scales multiply."""
-        normalized = any(node.is_normalization for node in self.nodes.values())
-        return self.is_chain and not normalized
+        nodes = self.nodes.values()
+        return self.is_chain and not any(n.is_normalization or n.acts for n in nodes)
 
     def head(self, output: Node) -> tuple[Node, list[str]]:
         """The last layer with weights before an output, and the activations after it.
@@ -226,6 +236,7 @@ def _node(layer: Mapping[str, Any]) -> Node:
         variables=tuple(layer.get("variables") or ()),
         initializers=layer.get("initializers") or {},
         regularizers=layer.get("regularizers") or {},
+        is_operation=bool(layer.get("operation")),
     )
 
 

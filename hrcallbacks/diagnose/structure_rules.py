@@ -79,6 +79,8 @@ class OutputActivation(Rule):
         loss = structure.losses[0]
         if loss.own or loss.name not in _PROBABILITIES:
             return
+        if not (activations or node.is_weighted):
+            raise CannotLook(f"what {node.path} makes of the output is not known")
         said = _misfit(loss, node, activations[-1] if activations else None)
         if said:
             yield self._found(survey, path, *said)

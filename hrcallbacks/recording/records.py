@@ -156,8 +156,10 @@ class Records:
 
         None in recordings of earlier versions. `layers` is a list of dicts with `path`,
         `class`, `units`, `activation`, `initializers`, `regularizers`, `trainable`,
-        `parameters` and the paths of its `variables`. `connections` has pairs of layer
-        paths; None for a subclassed model. `loss` has `name`, `options` and `own`.
+        `parameters` and the paths of its `variables`. In a functional model the
+        operations between layers, such as `keras.ops.reshape`, are among them
+        (`operation` is True). `connections` has pairs of paths; None for a subclassed
+        model. `loss` has `name`, `options` and `own`.
         """
         return self.attributes.get("model")
 

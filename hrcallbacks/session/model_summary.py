@@ -36,7 +36,9 @@ def summarize_model(model: Any) -> dict[str, Any] | None:
           `initializers` and `regularizers` by part, `trainable`, `parameters` (how
           many), `variables` (the trainable ones' paths as in the recording),
           `untouched` (of a frozen layer: whether its bias is all 0, as if new),
-          `shape` (of its output, if known) and `options` (scalars such as a rate).
+          `shape` (of its output, if known), `options` (scalars such as a rate) and
+          `operation`: whether it is no layer but an operation between layers, such as
+          `keras.ops.reshape` or `x[:, 0]`.
         - `connections`: pairs of layer paths, from and to; None of a subclassed model.
         - `inputs`, `outputs`: paths of the layers where the graph begins and ends.
         - `loss`: `name`, `options` and `own` (whether it is not Keras' own); a list or
@@ -88,9 +90,14 @@ class _Names:
         return self._by_id[id(layer)]
 
 
+def _parts(model: Any) -> Sequence[Any]:
+    """The layers of a model; of a functional one also the operations between them."""
+    return getattr(model, "operations", None) or model.layers
+
+
 def _flat(model: Any, names: _Names) -> Iterator[Any]:
-    """The layers of a model, those of nested models in the place of these."""
-    for layer in model.layers:
+    """The parts of a model, those of nested models in the place of these."""
+    for layer in _parts(model):
         if isinstance(layer, keras.Model) and layer.layers:
             yield from _flat(layer, names)
         elif not isinstance(layer, keras.layers.InputLayer):
@@ -103,6 +110,7 @@ def _layer(layer: Any, path: str, paths: Mapping[int, str]) -> dict[str, Any]:
     core = inner if isinstance(inner, keras.layers.Layer) else layer
     sizes = {name: _scalar(getattr(core, name, None)) for name in _SIZES}
     units = next((v for v in (*[*sizes.values()][:3],) if v), None)
+    trains = bool(getattr(layer, "trainable", True))
     return {
         "path": path,
         "class": type(core).__name__,
@@ -110,12 +118,13 @@ def _layer(layer: Any, path: str, paths: Mapping[int, str]) -> dict[str, Any]:
         "activation": _activation(core),
         "initializers": _described(core, "initializer"),
         "regularizers": _described(core, "regularizer"),
-        "trainable": bool(layer.trainable),
-        "untouched": not layer.trainable and _is_untouched(core),
-        "parameters": sum(_size(v) for v in layer.weights),
-        "variables": [paths[id(v)] for v in layer.trainable_variables],
+        "trainable": trains,
+        "untouched": not trains and _is_untouched(core),
+        "parameters": sum(_size(v) for v in getattr(layer, "weights", ())),
+        "variables": [paths[id(v)] for v in getattr(layer, "trainable_variables", ())],
         "shape": _output_shape(layer),
         "options": {n: v for n, v in sizes.items() if v is not None},
+        "operation": not isinstance(layer, keras.layers.Layer),
     }
 
 
@@ -143,6 +152,9 @@ def _output_shape(layer: Any) -> list[int | None] | None:
 
 def _activation(layer: Any) -> str | None:
     """Name of a layer's activation; of a layer that is one, its own."""
+    if not isinstance(layer, keras.layers.Layer):
+        name = _snake(type(layer).__name__)
+        return name if hasattr(keras.activations, name) else None
     activation = getattr(layer, "activation", None)
     if activation is None:
         module = type(layer).__module__
@@ -272,7 +284,7 @@ def _ends(
 def _graph(model: Any, names: _Names) -> list[list[str]] | None:
     """The pairs of a functional model, from its config."""
     config = model.get_config()["layers"]
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {part.name: part for part in _parts(model)}
     pairs: list[list[str]] = []
     inner: dict[str, Any] = {}
     for name, layer in layers.items():

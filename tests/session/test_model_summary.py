@@ -146,3 +146,59 @@ def test_a_recording_without_it_says_so():
     assert recording.model is None
     why = recording.diagnose().not_looked["output_activation"]
     assert why == "the model's layers and loss were not recorded"
+
+
+OPERATIONS = {
+    "scaled": lambda x: 2.0 * x,
+    "reshaped": lambda x: keras.ops.reshape(x, (-1, 8)),
+    "sliced": lambda x: x[:, :4],
+}
+
+
+def between(operation, *, end=lambda x: x, **layer):
+    """Two layers and an operation between them."""
+    inputs = keras.Input((4,))
+    hidden = L.Dense(8, "relu", name="hidden", **layer)(inputs)
+    return keras.Model(inputs, end(L.Dense(3, name="out")(operation(hidden))))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_between_layers_are_parts_of_the_graph(name):
+    model = summary(between(OPERATIONS[name])).model
+    ((_, middle), (again, _)) = model["connections"]
+    assert model["connections"] == [["hidden", middle], [middle, "out"]]
+    assert again == middle
+    assert (model["inputs"], model["outputs"]) == (["hidden"], ["out"])
+    parts = {part["path"]: part for part in model["layers"]}
+    assert [*parts] == ["hidden", middle, "out"]
+    assert [part["operation"] for part in parts.values()] == [False, True, False]
+    assert parts[middle]["variables"] == []
+
+
+def test_an_operation_at_the_end_is_the_output():
+    model = summary(between(OPERATIONS["scaled"], end=keras.ops.softmax)).model
+    assert model["outputs"] == ["softmax"]
+    assert model["layers"][-1]["activation"] == "softmax"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(
+    ("end", "finds"), [(lambda x: x, True), (keras.ops.softmax, False)]
+)
+def test_rules_see_through_operations(name, end, finds):
+    """An output without softmax, and one whose softmax is an operation."""
+    model = between(OPERATIONS[name], end=end)
+    labels = keras.ops.arange(4) % 3
+    recording = summary(
+        model, "sparse_categorical_crossentropy", y=labels, record_freq=1
+    )
+    found = recording.diagnose(["output_activation", "silent_outputs", "input_scale"])
+    assert [*found["rule"]] == ["output_activation"] * finds
+
+
+def test_what_an_operation_makes_of_the_output_is_not_known():
+    model = between(lambda x: x, end=lambda x: keras.ops.exp(x) / 9)
+    recording = summary(model, "categorical_crossentropy", record_freq=1)
+    findings = recording.diagnose("output_activation")
+    assert findings.empty
+    assert "what true_divide makes" in findings.not_looked["output_activation"]
