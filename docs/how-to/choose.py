@@ -53,7 +53,9 @@ def record(variables=None, **options):
 # ## Which variables
 #
 # A glob on `Variable.path`, a list of globs, or a function of a variable. A glob may
-# leave out the front of a path; `*` also matches `/`.
+# leave out the front of a path; `*` also matches `/`. `[v.path for v in
+# model.trainable_variables]` lists the paths. Those of a KerasHub model, BERT for
+# example, begin with the block, as in `transformer_layer_0/`, not with the backbone.
 
 # %%
 for variables in ("*/kernel", ["first/*", "head/*"], lambda v: len(v.shape) == 1):

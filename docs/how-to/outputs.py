@@ -142,6 +142,11 @@ velocity.tail(3)
 # `keras.RematScope`, and models under `tf.distribute` with several replicas. Keras
 # masks are ignored: masked positions count in reductions.
 #
+# A block's glob also takes the layers inside it, because `*` matches `/` too. To have
+# the blocks alone, leave these out first: `outputs={"block_*/*": None, "block_*":
+# "norm"}`. A norm is over the whole batch, so that of a smaller last batch is smaller;
+# a mean is not.
+#
 # A layer that the training step never calls gives nothing. If a glob matches only such
 # layers, a warning says so after the first epoch.
 #

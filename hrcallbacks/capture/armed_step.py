@@ -28,7 +28,7 @@ from hrcallbacks.capture.packing import Packed
 from hrcallbacks.capture.probe import Probe
 from hrcallbacks.capture.stand_ins import StandIn, attributes, replaced
 from hrcallbacks.capture.taps import Watched, layer_watchers
-from hrcallbacks.selection.layers import layers_of
+from hrcallbacks.selection.layers import FoundLayer, layers_of
 from hrcallbacks.selection.optimizers import find_optimizers
 
 # Called after each captured step with its number in the execution (from 0), its logs,
@@ -251,9 +251,9 @@ def _watchers(model: Any, probes: Sequence[Probe]) -> Iterator[StandIn]:
         yield from layer_watchers(layers, _see_layer)
 
 
-def _see_layer(layer: Any) -> Watched | None:
+def _see_layer(found: FoundLayer) -> Watched | None:
     observation = current()
-    return None if observation is None else observation.see_layer(layer)
+    return None if observation is None else observation.see_layer(found)
 
 
 def _watched_apply(optimizer: Any, apply: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from hrcallbacks.capture.packing import Packed, Place
 from hrcallbacks.capture.probe import Probe
 from hrcallbacks.capture.taps import LayerCall, Tap, Tapped, named
 from hrcallbacks.reductions.reduction import Reduction
-from hrcallbacks.selection.layers import attach_mask, keras_mask
+from hrcallbacks.selection.layers import FoundLayer, attach_mask, keras_mask
 from hrcallbacks.selection.optimizers import find_optimizers
 from hrcallbacks.types import Key
 
@@ -223,9 +223,9 @@ class Observation:
         for take in self._takes:
             take.see_loss(loss)
 
-    def see_layer(self, layer: Any) -> tuple[LayerCall, Tap]:
+    def see_layer(self, found: FoundLayer) -> tuple[LayerCall, Tap]:
         """A layer is called: what sees that call, and how its tensors are seen."""
-        seen = LayerCall(layer)
+        seen = LayerCall(found.path)
         self._layers.append(seen)
         return seen, self._tap
 

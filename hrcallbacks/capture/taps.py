@@ -14,7 +14,7 @@ import keras
 
 from hrcallbacks.capture.stand_ins import StandIn, replaced
 from hrcallbacks.names import PREACTIVATION
-from hrcallbacks.selection.layers import FoundLayer, has_fused_activation, path_of
+from hrcallbacks.selection.layers import FoundLayer, has_fused_activation
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -53,11 +53,11 @@ class LayerCall:
     """One call of a layer.
 
     Attributes:
-        layer: The layer.
+        path: The layer's path.
         taps: Its outputs, and what went into a fused activation.
     """
 
-    layer: Any
+    path: str
     taps: list[Tapped] = field(default_factory=list)
 
     def add(self, tap: Tap, tensor: Any, part: str) -> Any:
@@ -89,7 +89,7 @@ def named(calls: Sequence[LayerCall], counts: dict[str, int]) -> list[Tapped]:
     """
     taps = []
     for call in calls:
-        path = path_of(call.layer)
+        path = call.path
         number = counts[path] = counts.get(path, 0) + 1
         numbered = path if number == 1 else f"{path}#{number}"
         for tapped in call.taps:
@@ -100,7 +100,7 @@ def named(calls: Sequence[LayerCall], counts: dict[str, int]) -> list[Tapped]:
 
 
 def layer_watchers(
-    layers: Sequence[FoundLayer], watch: Callable[[Any], "Watched | None"]
+    layers: Sequence[FoundLayer], watch: Callable[[FoundLayer], "Watched | None"]
 ) -> Iterator[StandIn]:
     """What stands in for the layers' `call`.
 
@@ -109,23 +109,24 @@ def layer_watchers(
         watch: Called with a layer as it is called; gives what watches that call.
     """
     for found in layers:
-        layer = found.layer
-        yield layer, "call", _watched_call(layer, layer.call, watch)
+        yield found.layer, "call", _watched_call(found, found.layer.call, watch)
 
 
 Watched = tuple[LayerCall, Tap]
 
 
 def _watched_call(
-    layer: Any, call: Callable[..., Any], watch: Callable[[Any], Watched | None]
+    found: FoundLayer,
+    call: Callable[..., Any],
+    watch: Callable[[FoundLayer], Watched | None],
 ) -> Callable[..., Any]:
     @functools.wraps(call)
     def watched(*args: Any, **kwargs: Any) -> Any:
-        watching = watch(layer)
+        watching = watch(found)
         if watching is None:
             return call(*args, **kwargs)
         seen, tap = watching
-        with _tapped_activation(layer, seen, tap):
+        with _tapped_activation(found.layer, seen, tap):
             outputs = call(*args, **kwargs)
         return seen.add_all(tap, outputs)
 

@@ -196,6 +196,7 @@ class UntouchedRows(Rule):
         min_records: How many records it needs.
         share: From which share of untouched rows on there is a note.
         warning_share: From which share on it is a warning.
+        small: Of up to how many rows it is a note at most: these are kinds, not words.
         new_share: At most what share of the rows may be new in the later half.
     """
 
@@ -203,6 +204,7 @@ class UntouchedRows(Rule):
     min_records: int = 10
     share: float = 0.1
     warning_share: float = 0.5
+    small: int = 8
     new_share: float = 0.01
 
     def look(self, survey: Survey) -> Iterator[Finding]:
@@ -238,7 +240,7 @@ class UntouchedRows(Rule):
         few = ", ".join(map(str, untouched[:8]))
         few += ", ..." if len(untouched) > 8 else ""
         yield self.found(
-            "warning" if share >= self.warning_share else "note",
+            "warning" if share >= self.warning_share and rows > self.small else "note",
             f"{len(untouched):,} of {rows:,} rows ({share:.0%}; from 0: {few}) were "
             f"never looked up in {len(survey):,} records"
             + ("; other steps were not seen" if unseen else ""),

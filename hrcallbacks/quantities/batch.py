@@ -1,7 +1,7 @@
 """What a training step is given: inputs, targets, sample weights."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -14,6 +14,7 @@ from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.reductions.rows import Rows
+from hrcallbacks.selection.variables import few_of
 from hrcallbacks.types import BATCH_ROWS, Key, Spec
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _SHORT = ("bool", "int8", "uint8", "int16", "uint16")  # Float32 holds each of them.
 _LONG = ("int32", "uint32", "int64", "uint64")
-_MOST_NAMED = 30
 
 
 class Batch(Quantity):
@@ -81,9 +81,9 @@ class Batch(Quantity):
         if glob is not None:
             raise ValueError(
                 f"Nothing in the batch matches batch={glob!r}. It has: "
-                f"{_listed(names)}."
+                f"{few_of(list(dict.fromkeys(names)))}."
                 + (
-                    f" Of {_listed(others)} nothing can be recorded: only dense "
+                    f" Of {few_of(list(others))} nothing can be recorded: only dense "
                     "tensors of numbers are."
                     if others
                     else ""
@@ -232,9 +232,3 @@ def _filled(rows: np.ndarray, spec: Spec, name: str) -> np.ndarray:
     count = min(len(rows), len(filled))
     filled[:count] = rows[:count]
     return filled
-
-
-def _listed(names: Iterable[str]) -> str:
-    listed = list(dict.fromkeys(names))
-    more = len(listed) - _MOST_NAMED
-    return f"{listed[:_MOST_NAMED]}{f' and {more} more' if more > 0 else ''}"

@@ -1,5 +1,6 @@
 """What the quantities that are taken of layers have in common."""
 
+import difflib
 import math
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,14 +22,12 @@ from hrcallbacks.selection.layers import (
     has_fused_activation,
     layers_of,
 )
-from hrcallbacks.selection.variables import pattern_of
+from hrcallbacks.selection.variables import few_of, pattern_of
 from hrcallbacks.types import OUTPUT_ROWS, Key, Spec
 
 if TYPE_CHECKING:
     from hrcallbacks.backends.call import Call
     from hrcallbacks.capture.taps import Tapped
-
-_MOST_NAMED = 30
 
 
 class OfLayers(Quantity):
@@ -92,7 +91,7 @@ class OfLayers(Quantity):
         if again:
             raise ValueError(
                 f"{self.name}= cannot see into layers that are rematerialised "
-                f"(keras.RematScope): {again[:_MOST_NAMED]}. Leave them out, as in "
+                f"(keras.RematScope): {few_of(again)}. Leave them out, as in "
                 f"{self.name}={{{again[0]!r}: None, '*': 'norm'}}."
             )
 
@@ -100,11 +99,11 @@ class OfLayers(Quantity):
         names = [*paths, *(f"{path}/{PREACTIVATION}" for path in paths)]
         for glob, patterns in self._patterns.items():
             if not any(p.match(name) for p in patterns for name in names):
-                more = len(paths) - _MOST_NAMED
+                close = difflib.get_close_matches(glob.strip("*/"), paths, n=1)
                 raise ValueError(
                     f"No layer matches {self.name}={glob!r}. The model has the layers "
-                    f"{paths[:_MOST_NAMED]}{f' and {more} more' if more > 0 else ''}. "
-                    f"Try {self.name}={paths[-1]!r}."
+                    f"{few_of(paths)}. "
+                    f"Try {self.name}={{{(close or paths[-1:])[0]!r}: 'norm'}}."
                 )
 
     def _takes(self, found: FoundLayer) -> bool:

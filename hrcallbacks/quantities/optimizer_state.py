@@ -10,14 +10,13 @@ from hrcallbacks.quantities.quantity import Observer, Quantity, Scene
 from hrcallbacks.quantities.wanted import Reductions, Wanted
 from hrcallbacks.reductions.reduction import Reduction
 from hrcallbacks.selection.optimizers import find_optimizers
-from hrcallbacks.selection.variables import unique_paths
+from hrcallbacks.selection.variables import few_of, unique_paths
 from hrcallbacks.types import Key, Spec
 
 if TYPE_CHECKING:
     from hrcallbacks.backends.call import Call
 
 _FLOATS = ("float16", "float32", "float64")
-_MOST_NAMED = 30
 
 
 class OptimizerState(Quantity):
@@ -47,11 +46,9 @@ class OptimizerState(Quantity):
         paths = list(paths)
         glob = self.wanted.unmatched(paths)
         if glob is not None:
-            more = len(paths) - _MOST_NAMED
             raise ValueError(
                 f"No variable of an optimizer matches optimizer={glob!r}. There "
-                f"are: {paths[:_MOST_NAMED]}"
-                f"{f' and {more} more' if more > 0 else ''}."
+                f"are: {few_of(paths)}."
             )
 
     def find(self, scene: Scene) -> Mapping[Key, Spec]:

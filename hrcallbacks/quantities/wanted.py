@@ -194,6 +194,11 @@ class Wanted:
                 "hr.Histogram(), hr.Sample(n), hr.Projection(n), hr.Rows(n), "
                 "hr.PerUnit('mean'), hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
+                + (
+                    f" Or is that a glob? {self.quantity}={{{item!r}: 'norm'}}."
+                    if isinstance(item, str)
+                    else ""
+                )
             )
         if found.of_update and self.quantity != "weights":
             raise ValueError(

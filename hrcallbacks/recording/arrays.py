@@ -44,7 +44,8 @@ class Arrays(Mapping[str, Any]):
         if not self._paths:
             raise KeyError(
                 f"No {self._quantity} were recorded. There are: "
-                f"{self._others or 'none at all'}."
+                f"{self._others or 'none at all'}. Numbers are read with "
+                "recording.statistic, other reductions with recording.arrays."
             )
         found = [p for p in self._paths if p.endswith(f"/{path}")]
         if len(found) != 1:

@@ -15,6 +15,7 @@ from hrcallbacks.recording.arrays import Arrays, none_of, said
 from hrcallbacks.recording.batches import Batches
 from hrcallbacks.recording.numbers import Numbers
 from hrcallbacks.recording.statistics import statistic
+from hrcallbacks.reductions.reduction import RAW
 from hrcallbacks.storage.store import Snapshot
 from hrcallbacks.types import (
     BATCH_ROWS,
@@ -148,7 +149,8 @@ class Records:
         choice(quantity, "quantity", tuple(self.quantities))
         if (quantity, reduction) in self._arrays:
             return self._arrays[quantity, reduction]
-        return none_of(said(quantity, reduction), self.recorded)
+        raw = f"raw {quantity}" if reduction == RAW else said(quantity, reduction)
+        return none_of(raw, self.recorded)
 
     @property
     def model(self) -> dict[str, Any] | None:
@@ -210,6 +212,8 @@ class Records:
     @property
     def output_rows(self) -> pd.DataFrame:
         """DataFrame, records by names: how many rows an output had in that step.
+
+        They are counted of outputs that are recorded raw or as `hr.Rows`.
 
         An array of raw outputs has as many rows as those of the first batch. Of a
         larger batch it has the first ones; of a smaller one the rest is NaN.

@@ -137,7 +137,11 @@ def _check(recording: Recording, fit: Fit) -> None:
             f"{recording.attributes['record_freq']!r}; use record_freq=1."
         )
     if not (len(recording.gradients) and len(recording.weights)):
-        raise ValueError("A replay needs both gradients and weights to be recorded.")
+        raise ValueError(
+            "A replay needs every element of the gradients and the weights. There are: "
+            f"{recording.recorded or 'none at all'}. Use gradients='raw' and "
+            "weights='raw', the defaults."
+        )
     if fit.weights is None:
         raise ValueError(
             "The weights before the first step are unknown, because model.built was "

@@ -31,7 +31,7 @@ def statistic(recording: "Records", quantity: str, reduction: str) -> pd.DataFra
             return made
         raise ValueError(
             f"No {reduction!r} of {quantity} was recorded, and it cannot be computed "
-            f"from what was: {sorted(recording.reductions_of(quantity))}. "
+            f"from what was: {recording.recorded or 'nothing'}. "
             f"GradientRecorder({quantity}=...) takes {names_for(quantity)}."
         )
     for path, array in columns.items():

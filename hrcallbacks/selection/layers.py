@@ -28,34 +28,34 @@ class FoundLayer:
         layer: The layer.
         is_rematerialized: Whether it, or a layer around it, runs a second time in the
             backward pass, as under `keras.RematScope`.
+        within: The layer that it is inside of; None for the model's own.
     """
 
     layer: Any
     is_rematerialized: bool
+    within: "FoundLayer | None" = None
 
     @property
     def path(self) -> str:
-        """Its path, or its name while it has none."""
-        return path_of(self.layer)
-
-
-def path_of(layer: Any) -> str:
-    """A layer's path, or its name while it is not built."""
-    return layer.path or layer.name
+        """Its path; while it has none, its name below the path of what it is in."""
+        if self.layer.path or self.within is None:
+            return self.layer.path or self.layer.name
+        return f"{self.within.path}/{self.layer.name}"
 
 
 def layers_of(model: Any) -> list[FoundLayer]:
     """All layers inside a model, also those inside of others, each once."""
-    found = {id(each.layer): each for each in _inside(model, inherited=False)}
+    found = {id(each.layer): each for each in _inside(model)}
     return list(found.values())
 
 
-def _inside(layer: Any, *, inherited: bool) -> Iterator[FoundLayer]:
+def _inside(layer: Any, within: FoundLayer | None = None) -> Iterator[FoundLayer]:
     for inner in layer._flatten_layers(include_self=False, recursive=False):
         mode = getattr(inner, "_remat_mode", None)
-        again = inherited or mode is not None
-        yield FoundLayer(inner, again)
-        yield from _inside(inner, inherited=again)
+        inherited = within is not None and within.is_rematerialized
+        found = FoundLayer(inner, inherited or mode is not None, within)
+        yield found
+        yield from _inside(inner, found)
 
 
 def has_fused_activation(layer: Any) -> bool:

@@ -167,16 +167,24 @@ def choose_paths(
 
 def _nothing_matches(pattern: object, named: Mapping[str, Any]) -> ValueError:
     what = getattr(pattern, "__qualname__", repr(pattern))
-    few = list(named)[:_MOST_NAMED]
-    more = f" and {len(named) - len(few)} more" if len(few) < len(named) else ""
     return ValueError(
-        f"No trainable variable matches variables={what}. The model has: {few}{more} "
+        f"No trainable variable matches variables={what}. The model has: "
+        f"{few_of(list(named))} "
         "(frozen variables have no gradient). "
-        f"Try variables={_close(pattern, named)!r}."
+        f"Try variables={close_glob(pattern, named)!r}."
     )
 
 
-def _close(pattern: object, paths: Iterable[str]) -> str:
+def few_of(names: Sequence[str]) -> str:
+    """Names as a list; of many the first and the last ones."""
+    if len(names) <= _MOST_NAMED:
+        return str(list(names))
+    half = _MOST_NAMED // 2
+    first, last = str(list(names[:half])), str(list(names[-half:]))
+    return f"{first[:-1]}, ... {len(names) - 2 * half} more ..., {last[1:]}"
+
+
+def close_glob(pattern: object, paths: Iterable[str]) -> str:
     """The matching glob that is most like the given one."""
     globs: dict[str, str] = {}
     for path in paths:

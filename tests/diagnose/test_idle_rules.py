@@ -126,6 +126,13 @@ def test_rows_that_are_never_looked_up():
     assert found["severity"].tolist() == ["note"]
 
 
+def test_of_a_few_kinds_one_may_be_missing():
+    """A model of sentences that is given one at a time has a segment too many."""
+    recording = recording_of(lookups(lambda _: slice(0, 1), rows=2))
+    found = recording.diagnose("untouched_rows")
+    assert found["severity"].tolist() == ["note"]
+
+
 def test_rows_that_are_looked_up_now_and_then_are_touched():
     for rows_seen in (lambda n: [2 * n, 2 * n + 1], lambda _: slice(1, None)):
         recording = recording_of(lookups(rows_seen))

@@ -152,7 +152,7 @@ def test_a_gradient_that_was_not_recorded_right_shows():
     [
         ({"record_freq": 2}, r"needs every step.*record_freq=2"),
         ({"record_freq": 1, "variables": "output/*"}, r"needs all the variables"),
-        ({"record_freq": 1, "weights": None}, r"both gradients and weights"),
+        ({"record_freq": 1, "weights": None}, r"every element of the gradients"),
     ],
 )
 def test_recording_that_cannot_be_replayed_says_why(arguments, text):

@@ -58,8 +58,9 @@ def test_unmatched_pattern_names_the_closest_path():
 
 def test_many_paths_are_not_all_listed():
     layers = [Variable(f"net/layer_{n}/kernel") for n in range(500)]
-    with pytest.raises(ValueError, match=r"layer_19/kernel'\] and 480 more") as caught:
+    with pytest.raises(ValueError, match=r"layer_9/kernel', \.\.\. 480 more") as caught:
         select_variables("*/gamma", layers)
+    assert "'net/layer_499/kernel']" in str(caught.value)  # The head is often last.
     assert len(str(caught.value)) < 1000
 
 
