@@ -153,7 +153,7 @@ temperatures(10)
 # nearly straight, rise from epoch to epoch and become much steeper than the stars.
 INK = plt.rcParams["text.color"]
 # Both ends can be seen on a light page and on a dark one.
-COLOURS = LinearSegmentedColormap.from_list("epochs", ["#0072b2", "#d55e00"])
+COLOURS = LinearSegmentedColormap.from_list("epochs", ["#2f95e6", "#a06fc0", "#d9661f"])
 
 
 def draw_stars(ax):
