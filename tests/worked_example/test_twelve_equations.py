@@ -10,7 +10,7 @@ thousand numbers, whose roundings add up to more.
 import keras
 import numpy as np
 import pytest
-from training import MODES, worked_example_clones
+from training import MODES, forget_compiled, worked_example_clones
 
 import hrcallbacks as hr
 from hrcallbacks import backprop
@@ -28,6 +28,7 @@ def run(request):
 @pytest.fixture(scope="module")
 def seen(mode, run, stars):
     """By step, what was recorded of it."""
+    forget_compiled()
     rate, count = run
     if mode == "xla" and keras.config.backend() == "torch" and count is None:
         pytest.skip("each run is compiled for half a minute: one of them is")
