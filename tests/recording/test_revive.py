@@ -87,8 +87,17 @@ def test_own_class_that_is_not_loaded_is_named_and_can_be_passed():
         recording.replay(custom_objects=[Lion2])
 
 
+def record_constrained(constraint):
+    try:
+        return record("sgd", constraint=constraint)
+    except ValueError as error:
+        if "Invalid value for attribute `constraint`" not in str(error):
+            raise
+        pytest.skip("this Keras takes none but its own class of constraints")
+
+
 def test_own_function_is_called_only_if_it_is_passed():
-    recording = record("sgd", constraint=clipped)
+    recording = record_constrained(clipped)
     with pytest.raises(
         ValueError, match=r"function 'clipped'.*calls no function.*Pass"
     ):
@@ -101,7 +110,7 @@ def test_constraint_without_config_is_recorded_and_named():
         def __call__(self, w):
             return keras.ops.clip(w, -0.3, 0.3)
 
-    recording = record("sgd", constraint=Bare())
+    recording = record_constrained(Bare())
     assert len(recording) == 10
     with pytest.raises(ValueError, match=r"constraint Bare of .*kernel.*get_config"):
         recording.replay()
