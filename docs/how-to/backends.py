@@ -91,4 +91,9 @@ print(recording.replay())
 print(recording.attributes["backend"])
 
 # %% [markdown]
+# With `jit_compile=True` PyTorch compiles a `train_step` for a limited number of models
+# (`torch._dynamo.config.recompile_limit`), recorded steps among them, and runs those
+# after them line by line, which rounds in another way. In a process that trains many,
+# call `torch.compiler.reset()` before each.
+#
 # To train on more than one device, see [Record on several devices](devices.ipynb).
