@@ -50,13 +50,15 @@ class Frozen(Rule):
         if quiet >= survey.patience(self):
             yield from self._whole(survey, quiet)
             return
+        updates = _update_norms(survey)
         for path, norm in norms.items():
             there = survey.has_gradient(path)
             if not there.any():
                 yield self._none(survey, path)
                 continue
             yield from self._zero(survey, path, norm[there], np.flatnonzero(there))
-            yield from self._still(survey, path, norm)
+            if path in updates:
+                yield from self._still(survey, path, norm, updates[path])
 
     def _whole(self, survey: Survey, quiet: int) -> Iterator[Finding]:
         loss = survey.losses[-1]
@@ -105,10 +107,9 @@ class Frozen(Rule):
             step=survey.steps[first],
         )
 
-    def _still(self, survey: Survey, path: str, norm: np.ndarray) -> Iterator[Finding]:
-        updates = _update_norms(survey).get(path)
-        if updates is None:
-            return
+    def _still(
+        self, survey: Survey, path: str, norm: np.ndarray, updates: np.ndarray
+    ) -> Iterator[Finding]:
         pushed = (updates == 0) & (norm > 0)
         still = _run_at_end(pushed)
         first = len(updates) - still

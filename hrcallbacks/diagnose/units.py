@@ -14,6 +14,7 @@ A recording knows only the paths and shapes of a model's variables. It is assume
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,19 +82,26 @@ def layers(shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
         >>> [(layer.kernel, layer.count, *layer.outgoing) for layer in layers(shapes)]
         [('a/kernel', 6, Outgoing(path='b/kernel', axis=-2))]
     """
+    return list(_layers(tuple((path, tuple(shape)) for path, shape in shapes.items())))
+
+
+@functools.lru_cache(maxsize=8)  # Several rules ask.
+def _layers(variables: tuple[tuple[str, tuple[int, ...]], ...]) -> list[Layer]:
+    shapes = dict(variables)
     kernels = [p for p, shape in shapes.items() if len(shape) > 1 and _is_kernel(p)]
+    places = {path: _unit_axis(path, shapes) for path in kernels}
+    axes = {path: place and place.axis for path, place in places.items()}
     found: list[Layer] = []
     for number, path in enumerate(kernels):
-        place = _unit_axis(path, shapes)
+        place = places[path]
         if place is None:
             continue
         axis, bias = place
         count = shapes[path][axis]
-        later = kernels[number + 1 :]
         outgoing = tuple(
             Outgoing(other, inputs)
-            for other in later
-            if (inputs := _input_axis(other, shapes, count)) is not None
+            for other in kernels[number + 1 :]
+            if (inputs := _input_axis(shapes[other], axes[other], count)) is not None
         )
         if outgoing:
             found.append(Layer(path, axis, count, bias, outgoing))
@@ -127,12 +135,11 @@ def _unit_axis(path: str, shapes: Mapping[str, tuple[int, ...]]) -> _Units | Non
     return None  # Gates, heads, channels times multiplier.
 
 
+@functools.lru_cache(maxsize=4096)  # Many kernels are alike.
 def _input_axis(
-    path: str, shapes: Mapping[str, tuple[int, ...]], count: int
+    shape: tuple[int, ...], units_axis: int | None, count: int
 ) -> int | None:
-    shape = shapes[path]
-    place = _unit_axis(path, shapes)
-    transposed = place is not None and place.axis == -2
+    transposed = units_axis == -2
     axes = (-1,) if transposed else (-2, -len(shape))
     exact = [axis for axis in axes if shape[axis] == count]
     multiples = [axis for axis in axes if shape[axis] % count == 0 < shape[axis]]

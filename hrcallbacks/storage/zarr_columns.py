@@ -40,15 +40,6 @@ class ColumnWriter:
         self._tail = np.full((self._rows, *column.shape), np.nan, column.dtype)
         self._dirty = False
 
-    def put(self, number: int, values: Mapping[Key, np.ndarray]) -> None:
-        """Sets the next row, and writes the chunk once it is full."""
-        place = number % self._rows
-        self.column.fill(self._tail, place, values)
-        self._dirty = True
-        if place == self._rows - 1:
-            self._check()
-            self._write(number + 1)
-
     def put_all(self, first: int, arrays: Mapping[Key, Any], records: slice) -> None:
         """Sets the next rows, chunk by chunk.
 

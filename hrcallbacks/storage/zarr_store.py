@@ -196,11 +196,8 @@ class ZarrStore(Store):
         if found.gap is not None:
             self.update_fit(fault=found.gap)
             self._save_attributes()
-            warnings.warn(
-                f"The recording at {self.path!r} is incomplete: {found.gap}.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            said = f"The recording at {self.path!r} is incomplete: {found.gap}."
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
         return found.steps
 
     def _cut(self, stored: Stored, index: pd.DataFrame, count: int) -> None:
@@ -214,14 +211,8 @@ class ZarrStore(Store):
 
     def append(self, record: Record) -> None:
         """See `Store.append`."""
-        if self._index is None or self._writers is None or not self._writes:
-            self._count += 1
-            return
-        self._writers.put(self._count, record)
-        self._index.put(self._count, record.row)
-        self._count += 1
-        if self._count % CHUNK == 0:
-            self.flush()
+        values = {key: np.asarray(a)[np.newaxis] for key, a in record.values.items()}
+        self.extend(Block([record.row], values))
 
     def extend(self, block: Block) -> None:
         """See `Store.extend`."""
@@ -313,41 +304,37 @@ class ZarrStore(Store):
         """See `Store.abandon`; releases the lock."""
         self._group.release()
         if not (self.fits or self._count):
-            self._group.forget()
-            self._begin()
+            self.remove()
 
     def close(self) -> None:
         """See `Store.close`."""
         try:
             if self._begun:
                 self.flush()
-                self._finish()
+            if self._begun and self._index is not None and self._writers is not None:
+                # Leaves a store that other readers open.
+                self._writers.trim(self._count)
+                self._index.trim(self._count)
+                trim_epochs(self._group.zarr, len(self.epochs))
+                self._save_attributes()
+                self._group.consolidate()
         finally:
             with contextlib.suppress(Exception):  # Keeps the fault, if it can.
                 self._group.check_ours()
                 self._save_attributes()
             self._group.release()
 
-    def _finish(self) -> None:
-        """Leaves a store that other readers open."""
-        if self._index is None or self._writers is None:
-            return
-        self._writers.trim(self._count)
-        self._index.trim(self._count)
-        trim_epochs(self._group.zarr, len(self.epochs))
-        self._save_attributes()
-        self._group.consolidate()
-
     def snapshot(self) -> Snapshot:
         """What a reader of the store would find."""
         if self._begun and self._group.is_ours():
             snapshot = Stored(self.path).snapshot()
             # With a full disk, more is known than could be written.
-            return replace(snapshot, fits=self._with_faults(snapshot.fits))
+            return replace(snapshot, fits=_with_faults(snapshot.fits, self.fits))
         return Snapshot(
             [], dict(self.attributes), list(self.fits), empty_index(), lambda _: None
         )
 
-    def _with_faults(self, fits: list[Fit]) -> list[Fit]:
-        pairs = zip(fits, self.fits, strict=False)
-        return [replace(stored, fault=known.fault) for stored, known in pairs]
+
+def _with_faults(fits: list[Fit], known: list[Fit]) -> list[Fit]:
+    pairs = zip(fits, known, strict=False)
+    return [replace(stored, fault=ours.fault) for stored, ours in pairs]

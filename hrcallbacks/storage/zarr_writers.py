@@ -5,7 +5,7 @@ from typing import Any
 
 from hrcallbacks.storage.columns import Column
 from hrcallbacks.storage.zarr_columns import ColumnWriter, arrays_in, create_column
-from hrcallbacks.types import Key, Record
+from hrcallbacks.types import Key
 
 
 class ColumnWriters:
@@ -56,11 +56,6 @@ class ColumnWriters:
         """
         for writer in self._writers:
             writer.restore(count, rows(writer.column))
-
-    def put(self, number: int, record: Record) -> None:
-        """Sets the next record."""
-        for writer in self._writers:
-            writer.put(number, record.values)
 
     def put_all(
         self, first: int, arrays: Mapping[Key, Any], records: slice, *, flush: bool
