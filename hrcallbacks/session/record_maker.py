@@ -75,10 +75,11 @@ class RecordMaker:
             return None
         try:
             values = first.probe.packer.unpack_alike([taken.packed for taken in steps])
-            if values is None:
+            if not values:  # Also a step of which nothing was taken makes no record.
                 return None
             rows = self._rows(steps, values)
-            return Block(rows, values) if _complete(first.probe, values) else None
+            whole = _complete(first.probe, values, len(rows))
+            return Block(rows, values) if whole else None
         except Exception:  # One by one, those before the one that fails are kept.
             return None
 
@@ -146,7 +147,7 @@ class RecordMaker:
         return {name: _number(v) for name, v in logs.items() if name != "loss"}
 
 
-def _complete(probe: Probe, values: dict[Key, np.ndarray]) -> bool:
+def _complete(probe: Probe, values: dict[Key, np.ndarray], count: int) -> bool:
     """Adds what follows from the values taken; False if they too have to change."""
     taken = {key: array[0] for key, array in values.items()}
     whole = dict(taken)
@@ -154,7 +155,6 @@ def _complete(probe: Probe, values: dict[Key, np.ndarray]) -> bool:
         quantity.complete(whole)
     if any(whole[key] is not array for key, array in taken.items()):
         return False
-    count = len(next(iter(values.values()), ()))
     for key in whole.keys() - taken.keys():
         values[key] = np.broadcast_to(whole[key], (count, *np.shape(whole[key])))
     return True

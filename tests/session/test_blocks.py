@@ -84,7 +84,7 @@ def test_a_block_that_fails_is_made_one_by_one(tiny, line, monkeypatch):
     """So of a step that cannot be read, those before it are kept."""
     steps = 0
 
-    def unreadable(probe, values):
+    def unreadable(probe, values, count):
         nonlocal steps
         steps += 1
         raise RuntimeError("torn")
@@ -94,6 +94,24 @@ def test_a_block_that_fails_is_made_one_by_one(tiny, line, monkeypatch):
     tiny.fit(*line, batch_size=5, epochs=2, verbose=0, callbacks=[recorder])
     assert steps
     assert len(recorder.recording) == 8
+    assert recorder.recording.attributes["complete"]
+
+
+def test_steps_without_an_optimizer_make_no_records(line, blocks):
+    class Idle(keras.Sequential):
+        def train_step(self, *state_and_data):
+            logs = {"loss": keras.ops.zeros(())}
+            state = state_and_data[0]
+            return (logs, state) if keras.config.backend() == "jax" else logs
+
+    model = Idle([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss="mse", jit_compile=False)
+    recorder = hr.GradientRecorder(record_freq=1)
+    options = {"batch_size": 5, "epochs": 2, "verbose": 0, "callbacks": [recorder]}
+    with pytest.warns(UserWarning, match="No optimizer was called"):
+        model.fit(*line, **options)
+    assert set(blocks) <= {0}
+    assert len(recorder.recording) == 0
     assert recorder.recording.attributes["complete"]
 
 
