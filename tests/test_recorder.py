@@ -1,3 +1,4 @@
+import threading
 import warnings
 
 import keras
@@ -621,3 +622,18 @@ def test_tables_refuse_what_is_no_glob(tiny, line, variables):
     fit(tiny, line, recorder)
     with pytest.raises(TypeError, match="glob"):
         recorder.recording.to_frame(variables=variables)
+
+
+def test_hooks_run_in_another_thread_only_where_steps_run_ahead(tiny, line):
+    threads = set()
+
+    class Told(hr.GradientRecorder):
+        def on_train_batch_end(self, batch, logs=None):
+            threads.add(threading.get_ident())
+            super().on_train_batch_end(batch, logs)
+
+    fit(tiny, line, Told())
+    # TensorFlow's hooks all run in the training's thread.
+    on_a_gpu = BACKEND == "torch" and keras.ops.zeros(()).is_cuda
+    elsewhere = threading.get_ident() not in threads
+    assert elsewhere == (BACKEND == "jax" or on_a_gpu)

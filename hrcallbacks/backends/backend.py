@@ -230,6 +230,10 @@ class Backend(ABC):
         """In how many replicas, each with a part of the batch, a model is trained."""
         return 1
 
+    def runs_ahead(self) -> bool:
+        """Whether a step may return before its tensors have been computed."""
+        return True
+
     def with_rows(self, model: Any, args: Args) -> Args:
         """An execution's arguments, once its first batch has told how many rows it has.
 

@@ -97,6 +97,10 @@ class Ops:
         rest = self.sum(squares[even:])
         return self.sum(self.maximum(columns, 0)) + rest
 
+    def count(self, flags: Any) -> Any:
+        """How many of a boolean tensor's elements are true, a scalar of int32."""
+        return self.sum(self.cast(flags, "int32"))  # Float32 counts only up to 2^24.
+
     def first_rows(self, tensor: Any, rows: int, fill: float = math.nan) -> Any:
         """A tensor's first rows; where it has fewer, `fill` in place of the others."""
         if tensor.shape[0] == rows:
@@ -124,8 +128,7 @@ class Ops:
         bits = self.reshape(self._bits(tensor, layout.integers), (-1,))
         bits = self.bitwise_and(bits, layout.magnitude)
         zeros, infinities = (
-            self.sum(self.cast(self.equal(bits, value), "int32"))
-            for value in (0, layout.infinity)
+            self.count(self.equal(bits, value)) for value in (0, layout.infinity)
         )
         exponents = self.right_shift(bits, layout.mantissa)
         counts = self._counts(exponents, layout.top + 1)
@@ -205,13 +208,17 @@ class TorchOps(Ops):
         rows = torch.linalg.vector_norm(flat[:even].view(-1, width), dim=1)
         return rows.square().sum() + flat[even:].square().sum()
 
+    def count(self, flags: Any) -> Any:
+        """How many of a boolean tensor's elements are true, a scalar of int32."""
+        return self._torch.count_nonzero(flags).int()
+
     def float_counts(self, tensor: Any) -> FloatCounts:
         """The `FloatCounts` of a float32 or float64 tensor."""
         torch, layout = self._torch, FloatLayout.of(tensor)
         bits = tensor.reshape(-1).view(getattr(torch, layout.integers))
         bits = bits & layout.magnitude
-        zeros = torch.count_nonzero(bits == 0).int()
-        infinities = torch.count_nonzero(bits == layout.infinity).int()
+        zeros = self.count(bits == 0)
+        infinities = self.count(bits == layout.infinity)
         bits >>= layout.mantissa
         length = layout.top + 1
         if bits.device.type == "cpu" and not torch.compiler.is_compiling():

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from hrcallbacks.backends.backend import (
@@ -30,6 +31,11 @@ class Torch(StatefulBackend):
     def trace(self, model: Any) -> Trace:
         """See `Backend.trace`."""
         return Trace(self._ops)
+
+    def runs_ahead(self) -> bool:
+        """See `Backend.runs_ahead`: on a CPU, PyTorch computes line by line."""
+        zeros: Any = keras.ops.zeros(())
+        return zeros.device.type != "cpu"
 
     def is_symbolic(self, grads: Sequence[Any]) -> bool:
         """False: PyTorch's compiler traces plain Python."""

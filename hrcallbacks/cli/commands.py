@@ -98,7 +98,9 @@ def show(options: Namespace) -> None:
     say(path)
     say(head_text(recording, width=columns or 80))
     findings = recording.diagnose()  # Reads what the summaries need, too.
-    for quantity in ("gradients", "weights"):
+    of_layers = ("outputs", "output_gradients")
+    recorded = [q for q in of_layers if recording.reductions_of(q)]
+    for quantity in ("gradients", "weights", *recorded):
         say(f"\n{summary_text(recording, quantity, width=columns)}")
     say(f"\nDiagnosis\n{findings!r}")
 

@@ -1,5 +1,6 @@
 """Which reductions are recorded of which variables."""
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -194,11 +195,7 @@ class Wanted:
                 "hr.Histogram(), hr.Sample(n), hr.Projection(n), hr.Rows(n), "
                 "hr.PerUnit('mean'), hr.Reduction(name, function), a list of "
                 f"these, or a dict from glob to these. Received: {item!r}."
-                + (
-                    f" Or is that a glob? {self.quantity}={{{item!r}: 'norm'}}."
-                    if isinstance(item, str)
-                    else ""
-                )
+                + (self._perhaps(item) if isinstance(item, str) else "")
             )
         if found.of_update and self.quantity != "weights":
             raise ValueError(
@@ -214,3 +211,9 @@ class Wanted:
                 "hr.Reduction('my_name', function)."
             )
         return Reduction(name, function)
+
+    def _perhaps(self, name: str) -> str:
+        """What was meant by a name that there is not, for the end of a message."""
+        close = difflib.get_close_matches(name, [RAW, *names_for(self.quantity)], n=1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{meant} Or is that a glob? {self.quantity}={{{name!r}: 'norm'}}."

@@ -52,7 +52,12 @@ def _recorded(recording: "Recording", quantity: str) -> str:
     asked = recording.attributes.get("reductions", {}).get(quantity, ())
     names = recording.reductions_of(quantity)
     names.sort(key=lambda name: [*asked, name].index(name))
-    return quantity + ("" if names == ["raw"] else f" ({', '.join(names)})")
+    when = f" {recording.attributes['weights_at']} the update"
+    return (
+        quantity
+        + ("" if names == ["raw"] else f" ({', '.join(names)})")
+        + (when if quantity == "weights" else "")
+    )
 
 
 def in_a_line(recording: "Recording") -> str:
@@ -63,12 +68,11 @@ def in_a_line(recording: "Recording") -> str:
     size = sum(math.prod(shape) for shape in _shapes(recording).values())
     quantities = [q for q in recording.quantities if recording.reductions_of(q)]
     what = [_recorded(recording, quantity) for quantity in quantities]
-    when = f" {recording.attributes['weights_at']} the update"
     return visible(
         f"{_count(len(recording), 'record')} of "
         f"{_count(len(recording.paths), 'variable')}, "
         f"{_count(size, 'element')}; {_range(recording.index['step'])}; "
-        f"{' and '.join(what)}{when if 'weights' in quantities else ''}; "
+        f"{', '.join([*what[:-2], ' and '.join(what[-2:])])}; "
         f"{completeness(recording)}"
     )
 

@@ -1,4 +1,4 @@
-"""A summary of a recording: a few lines overall, and a line for each variable."""
+"""A summary of a recording: a few lines overall, a line for each variable or layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hrcallbacks.terminal import visible
 
 if TYPE_CHECKING:
     from hrcallbacks.recording.recording import Recording
-    from hrcallbacks.types import QuantityName
 
 # The first of these that was recorded is used as the size of a tensor.
 _SIZES = {
@@ -23,33 +22,43 @@ _SIZES = {
     "std": "standard deviation",
     "update_norm": "norm of the update",
     "update_ratio": "norm of the update over that of the weights",
+    "zero_fraction": "share of zeros",
+}
+# What says in which records something was there.
+_FLAGS = {
+    "gradients": "has_gradient",
+    "outputs": "has_output",
+    "output_gradients": "has_output_gradient",
 }
 _COLUMNS = {"min": "smallest", "max": "largest", "nonfinite": "NaN/Inf"}
 _SHORTEST_PATH = 20
 
 
-def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
+def summarize(recording: Recording, quantity: str) -> pd.DataFrame:
     """The size of each variable's gradients or weights over the records.
+
+    Or that of each layer's output, or of the gradient with respect to it.
 
     Args:
         recording: A recording that is not empty.
         quantity: What to summarize.
 
     Returns:
-        A row for each path: `shape`; `records`, how many have it; `first`, `last`,
-        `min` and `max` of its size, the last two without NaN; `nonfinite`, how many
-        elements in all records are NaN or infinite, if that is known. `attrs["size"]`
-        says what the size is: the Frobenius norm, or what was recorded instead. Empty
-        if neither was.
+        A row for each path: `shape`, that of a variable; `records`, how many have it;
+        `first`, `last`, `min` and `max` of its size, the last two without NaN;
+        `nonfinite`, how many elements in all records are NaN or infinite, if that is
+        known. `attrs["size"]` says what the size is: the Frobenius norm, or what was
+        recorded instead. Empty if neither was.
     """
     read_numbers(recording, quantity, ["norm", "nonfinite"])
     size, numbers = _first_of(recording, quantity, _SIZES)
     if numbers is None:
         return pd.DataFrame()
     shapes = dict(recording.attributes["variables"])
-    there = recording.has_gradient if quantity == "gradients" else numbers.notna()
+    flags = _FLAGS.get(quantity)
+    there = getattr(recording, flags)[numbers.columns] if flags else numbers.notna()
     columns = {
-        "shape": pd.Series({path: str(tuple(shapes[path])) for path in numbers}),
+        "shape": pd.Series({p: str(tuple(shapes[p])) for p in numbers if p in shapes}),
         "records": there.sum(),
         "first": numbers.iloc[0],
         "last": numbers.iloc[-1],
@@ -65,7 +74,7 @@ def summarize(recording: Recording, quantity: QuantityName) -> pd.DataFrame:
 
 
 def _first_of(
-    recording: Recording, quantity: QuantityName, reductions: Iterable[str]
+    recording: Recording, quantity: str, reductions: Iterable[str]
 ) -> tuple[str, pd.DataFrame | None]:
     for reduction in reductions:
         try:
@@ -76,7 +85,7 @@ def _first_of(
 
 
 def summary_text(
-    recording: Recording, quantity: QuantityName, *, width: int | None = None
+    recording: Recording, quantity: str, *, width: int | None = None
 ) -> str:
     """The table of `summarize` as text.
 
@@ -88,11 +97,13 @@ def summary_text(
     """
     table = summarize(recording, quantity)
     if table.empty:
-        return f"{quantity.capitalize()}: no norm of them was recorded"
+        return f"{_title(quantity)}: no norm of them was recorded"
+    if quantity not in ("gradients", "weights"):  # Those of layers depend on the batch.
+        table = table.drop(columns="shape")
     if set(table["records"]) == {len(recording)}:
         table = table.drop(columns="records")
     table.index = [visible(path) for path in table.index]
-    title = f"{quantity.capitalize()}: {table.attrs['size']}, by record"
+    title = f"{_title(quantity)}: {table.attrs['size']}, by record"
     if "nonfinite" not in table:
         table["nonfinite"] = float("nan")
     table["nonfinite"] = [_counted(count) for count in table["nonfinite"]]
@@ -103,6 +114,10 @@ def summary_text(
         table.index = [_cut(path, longest) for path in table.index]
         text = table.rename(columns=_COLUMNS).to_string(float_format="{:.3g}".format)
     return f"{title}\n{text}"
+
+
+def _title(quantity: str) -> str:
+    return quantity.capitalize().replace("_", " ")
 
 
 def _counted(number: float) -> str:

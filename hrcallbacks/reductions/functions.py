@@ -54,6 +54,7 @@ OF_ROWS: Any = SimpleNamespace(
     min=partial(np.min, axis=1),
     max=partial(np.max, axis=1),
     any=partial(np.any, axis=1),
+    count=partial(np.count_nonzero, axis=1),
     sum_of_squares=lambda x: np.einsum("ij,ij->i", x, x),
 )
 
@@ -83,15 +84,8 @@ def _extreme(function: str) -> Callable[[Any, Any], Any]:
     return extreme
 
 
-def _count(ops: Any, flags: Any) -> Any:
-    if ops is OF_ROWS:
-        return np.count_nonzero(flags, axis=1)
-    # Float32 counts only up to 2^24.
-    return ops.sum(ops.cast(flags, "int32"))
-
-
 def _zero_fraction(ops: Any, x: Any) -> Any:
-    zeros = _count(ops, ops.equal(x, 0))
+    zeros = ops.count(ops.equal(x, 0))
     if ops is OF_ROWS:
         return zeros / x.shape[1]
     # A layer's output may have as many rows as the batch turns out to have.
@@ -101,7 +95,7 @@ def _zero_fraction(ops: Any, x: Any) -> Any:
 
 
 def _nonfinite(ops: Any, x: Any) -> Any:
-    return _count(ops, ops.logical_not(ops.isfinite(x)))
+    return ops.count(ops.logical_not(ops.isfinite(x)))
 
 
 def _update_norm(ops: Any, after: Any, before: Any) -> Any:

@@ -51,21 +51,27 @@ def report(
             f"There is no folder {str(target.parent)!r} for {target.name!r}. Make it, "
             "or choose another."
         )
-    runs = named(recording)
+    runs = named(recording, target.stem)
     title = "Recording" if len(runs) == 1 else "Recordings"
     text = page(data_of(runs), title=f"{title}: {', '.join(runs)}"[:120])
     target.write_text(text, encoding="utf-8")
     return target
 
 
-def named(recording: Recording | Mapping[str, Recording]) -> dict[str, Recording]:
+def named(
+    recording: Recording | Mapping[str, Recording], name: str = "run"
+) -> dict[str, Recording]:
     """Recordings by name, of whatever was passed.
+
+    Args:
+        recording: One, or several by name.
+        name: That of a single one.
 
     Raises:
         TypeError: If it is not a recording, nor a mapping of recordings.
         ValueError: If it is empty.
     """
-    runs: Any = recording if isinstance(recording, Mapping) else {"run": recording}
+    runs: Any = recording if isinstance(recording, Mapping) else {name: recording}
     # In hr.Runs a variable has the same path in each.
     runs = getattr(runs, "aligned", runs)
     if not runs:

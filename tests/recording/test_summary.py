@@ -15,9 +15,13 @@ def model():
         keras.layers.Dense(1, name="output"),
     ]
     model = keras.Sequential([keras.Input((1,)), *layers], name="tiny")
-    # Nothing is compiled: there are few steps.
-    model.compile("adam", loss="mse", run_eagerly=True)
+    compile_anew(model)
     return model
+
+
+def compile_anew(model):
+    """With an optimizer that knows of no step; nothing is compiled: there are few."""
+    model.compile("adam", loss="mse", run_eagerly=True)
 
 
 def fitted(model, *callbacks, target=1.0, **options):
@@ -53,6 +57,7 @@ def test_what_was_not_finite_is_counted(model):
     before = model.get_weights()
     table = summarize(fitted(model, target=np.nan), "gradients")
     model.set_weights(before)
+    compile_anew(model)
     # Each of four steps: kernels and biases of three, three, three and one element.
     assert table["nonfinite"].tolist() == [12, 12, 12, 4]
 
@@ -126,3 +131,25 @@ def test_a_run_that_goes_on_is_said_to(model, recording):
     assert "INCOMPLETE" in said[0]
     assert "The run is still going, or was interrupted" in said[0]
     assert "INCOMPLETE" not in head_text(recording)
+
+
+def test_outputs_of_layers_have_sizes_but_no_shapes(model):
+    recording = fitted(model, outputs={"*/hidden": "norm"})
+    norms = recording.statistic("outputs", "norm")["tiny/hidden"]
+    text = summary_text(recording, "outputs").splitlines()
+    assert text[0] == "Outputs: Frobenius norm, by record"
+    assert text[1].split() == ["first", "last", "smallest", "largest", "NaN/Inf"]
+    assert text[2].split()[:2] == ["tiny/hidden", f"{norms.iloc[0]:.3g}"]
+
+
+def test_each_quantity_is_named_in_the_head(model):
+    recording = fitted(model, outputs="zero_fraction", output_gradients="norm")
+    expected = (
+        "gradients, weights after the update, outputs (zero_fraction) and "
+        "output_gradients (norm); complete"
+    )
+    assert expected in " ".join(head_text(recording).split())
+    text = summary_text(recording, "outputs")
+    assert text.startswith("Outputs: share of zeros, by record")
+    title = summary_text(recording, "output_gradients").splitlines()[0]
+    assert title == "Output gradients: Frobenius norm, by record"

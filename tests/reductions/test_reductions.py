@@ -354,6 +354,8 @@ def test_the_first_glob_that_matches_decides(tiny, line):
         ("nrom", ValueError, r"'raw'.*'norm'.*Histogram.*'nrom'"),
         (["norm", 3], TypeError, "Received: 3"),
         ({3: "norm"}, TypeError, "keys.*globs.*3"),
+        ("norms", ValueError, "'norms'.* Did you mean 'norm'[?] Or is that a glob"),
+        ("block_1", ValueError, r"'block_1'[.] Or is that a glob.*'block_1': 'norm'}"),
         (lambda x: x, TypeError, r"Give it a name.*hr\.Reduction"),
         (hr.Histogram, TypeError, r"the class Histogram.*hr\.Histogram\("),
         ("update_norm", ValueError, "weights='update_norm'"),

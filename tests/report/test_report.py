@@ -343,6 +343,11 @@ def test_a_frame_holds_the_page_as_it_is(tmp_path):
     assert dict(attributes)["srcdoc"] == path.read_text(encoding="utf-8")
 
 
+def test_one_recording_is_called_what_its_page_is(tmp_path):
+    text = hr.report(synthetic.published(0.1), tmp_path / "rate 0.1.html").read_text()
+    assert "<title>Recording: rate 0.1</title>" in text
+
+
 def test_explore_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
     with pytest.raises(ImportError, match=r'"hrcallbacks\[notebook\]".*hr\.report'):
