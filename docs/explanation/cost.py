@@ -228,6 +228,11 @@ pd.concat(tables).fillna("").rename_axis(index=(None, None), columns=None)
 # This is the same measurement of one model with Keras on JAX and on PyTorch. JAX
 # compiles each step with XLA, PyTorch runs it line by line, and TensorFlow, on a
 # machine without a GPU, compiles it into a graph.
+#
+# Keras on JAX and PyTorch passes a batch's logs to callbacks in another thread, if all
+# of them allow that. Training then need not wait until the logs have been computed,
+# but very small steps take longer. The recorder allows it on JAX, and on PyTorch with
+# a GPU. PyTorch on a CPU computes line by line, so there would be nothing to gain.
 
 # %%
 columns = {}

@@ -251,13 +251,24 @@ class JAX(Backend):
         def tell(output: Any, gradient: Any) -> None:
             parts = [part for part in (output, gradient) if part is not None]
             if all(_level(part) is trace.level for part in parts):
-                barrier = self._jax.lax.optimization_barrier
-                saw(barrier(output), None if gradient is None else barrier(gradient))
+                copy = self._copy
+                saw(copy(output), None if gradient is None else copy(gradient))
 
         if _level(tensor) is trace.level:
             tell(tensor, None)
             return tensor
         return self._identity(tell)(tensor)
+
+    def _copy(self, tensor: Any) -> Any:
+        """An equal tensor, which leaves what else is computed from it as it was.
+
+        XLA may compute a tensor within what it is used for, and a sum then rounds
+        differently. A barrier would have it computed by itself, and so would an output
+        of the step. What chooses it by a flag is one more use, in which it can be
+        computed again; that the flag is true, XLA must not know.
+        """
+        barrier, numpy = self._jax.lax.optimization_barrier, self._jax.numpy
+        return barrier(numpy.where(barrier(numpy.array(True)), tensor, 0))
 
     def _identity(self, tell: Saw) -> Callable[[Any], Any]:
         @self._jax.custom_vjp
