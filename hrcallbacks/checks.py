@@ -3,6 +3,8 @@
 import operator
 from typing import Any
 
+import numpy as np
+
 
 def positive_integer(value: object, name: str, *, hint: str = "") -> int:
     """Returns an argument as an int, if it is 1 or more.
@@ -20,7 +22,7 @@ def positive_integer(value: object, name: str, *, hint: str = "") -> int:
         >>> positive_integer(3, "n")
         3
     """
-    number = None if isinstance(value, bool) else _index(value)
+    number = _index(value)
     if number is None or number < 1:
         raise ValueError(
             f"Expected {name}: an int, 1 or more. Received: {name}={value!r}."
@@ -39,13 +41,15 @@ def seed_of(value: object) -> int:
         >>> seed_of(3)
         3
     """
-    number = None if isinstance(value, bool) else _index(value)
+    number = _index(value)
     if number is None or not 0 <= number < 2**32:
         raise ValueError(f"Expected seed: an int from 0. Received: {value!r}.")
     return number
 
 
 def _index(value: Any) -> int | None:  # Any type: index() checks it.
+    if isinstance(value, bool | np.bool_):  # Which NumPy 2.0 still takes for 0 and 1.
+        return None
     try:
         return operator.index(value)
     except TypeError:
