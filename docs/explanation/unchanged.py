@@ -206,6 +206,20 @@ text = textwrap.dedent(inspect.getsource(TensorFlow._multiplied_apart))
 Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
 
 # %% [markdown]
+# ## Outputs of layers on JAX
+#
+# XLA may compute a tensor inside the loop that uses it, and store it nowhere. So it
+# does with the gradient before a ReLU, which is summed over the batch for the bias. A
+# step that also returns this gradient has to store it, and XLA may then sum what is
+# stored, in another order. So the recorder returns a copy. A flag chooses the copy, so
+# XLA can compute it in a loop of its own, and the sum stays as it was. The flag is
+# always true, but a barrier hides that from XLA:
+
+# %%
+text = textwrap.dedent(inspect.getsource(JAX._copy))
+Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
+
+# %% [markdown]
 # ## Several devices on JAX
 #
 # Under `keras.distribution`, XLA decides how each operation is split over the devices,

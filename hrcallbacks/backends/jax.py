@@ -260,12 +260,11 @@ class JAX(Backend):
         return self._identity(tell)(tensor)
 
     def _copy(self, tensor: Any) -> Any:
-        """An equal tensor, which leaves what else is computed from it as it was.
+        """An equal tensor, which XLA computes in a loop of its own.
 
-        XLA may compute a tensor within what it is used for, and a sum then rounds
-        differently. A barrier would have it computed by itself, and so would an output
-        of the step. What chooses it by a flag is one more use, in which it can be
-        computed again; that the flag is true, XLA must not know.
+        XLA may compute a tensor inside the loop that uses it, such as a sum. If it also
+        had to be stored, it might be summed in another order. A flag chooses the copy,
+        so that it can be computed a second time; XLA must not know that it is true.
         """
         barrier, numpy = self._jax.lax.optimization_barrier, self._jax.numpy
         return barrier(numpy.where(barrier(numpy.array(True)), tensor, 0))
