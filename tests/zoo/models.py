@@ -249,7 +249,11 @@ def flow() -> keras.Model:
     """BayesFlow: a `train_step` of its own, a loss that Keras does not know of."""
     import bayesflow
 
-    model = bayesflow.ContinuousApproximator(
+    if hasattr(bayesflow, "estimators"):
+        kind = bayesflow.estimators.BasicEstimator
+    else:  # Before BayesFlow 2.1.
+        kind = bayesflow.ContinuousApproximator
+    model = kind(
         inference_network=bayesflow.networks.CouplingFlow(
             depth=2, subnet_kwargs={"widths": (8,), "dropout": 0.0}
         ),
