@@ -98,7 +98,9 @@ def test_nor_does_one_from_reductions_alone(healthy):
         *arrays.values(), shapes=shapes, loss=recording.index["loss"], batches=8
     )
     found = reduced.diagnose()
-    assert found.empty, found
+    # A note alone may be said of a gradient that sticks out once, near the end.
+    assert found[found["rule"] != "one_batch"].empty, found
+    assert rows(found, severity="warning").empty, found
     blind = {"saturated_units", "untouched_rows", "update_size", "identical_units"}
     assert blind <= set(found.not_looked)
 
