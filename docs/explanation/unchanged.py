@@ -26,7 +26,7 @@ from keras import layers
 
 import hrcallbacks as hr
 from hrcallbacks.backends.jax import JAX
-from hrcallbacks.backends.tensorflow import TensorFlow
+from hrcallbacks.backends.tapes import multiplied_apart
 from hrcallbacks.capture import packing
 
 # %% [markdown]
@@ -202,8 +202,8 @@ differences
 # use the recorder multiplies such a product once more, from the same factors:
 
 # %%
-text = textwrap.dedent(inspect.getsource(TensorFlow._multiplied_apart))
-Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
+text = inspect.getsource(multiplied_apart)
+Code("# hrcallbacks/backends/tapes.py\n" + text, language="python")
 
 # %% [markdown]
 # ## Outputs of layers on JAX

@@ -77,13 +77,43 @@ def _asking_for_more(gradient: Callable[..., Any]) -> Callable[..., Any]:
         asked, seen = gradient(self, target, [sources, tensors], *args, **kwargs)
         for (tensor, saw), found in zip(tapped, seen, strict=True):
             if found is not None:
-                saw(tensor, found)
+                in_graph = hasattr(found, "op")
+                saw(tensor, multiplied_apart(found) if in_graph else found)
         return asked
 
     return asking
 
 
-def computed_again(tf: Any, tensor: Any) -> Any:
+def multiplied_apart(tensor: Any) -> Any:
+    """The same numbers, computed from a product's factors, not from the product.
+
+    TensorFlow's graph optimizer reorders `rate * (a * b)`, and quotients likewise, if
+    nothing else uses `a * b`. Recording must not stop it: that would change how what
+    follows is rounded. Negating twice is exact, and keeps the graph optimizer from
+    merging the two products. It sees through what keeps the numbers as they are.
+
+    Args:
+        tensor: Of a graph.
+    """
+    op = tensor.op
+    if op.type in ("Mul", "RealDiv"):
+        a, b = map(multiplied_apart, op.inputs)
+        return -(-a * b) if op.type == "Mul" else -(-a / b)
+    before = _before_broadcast(op)
+    return tensor if before is None else multiplied_apart(before)
+
+
+def _before_broadcast(op: Any) -> Any:
+    """What is summed and reshaped for a broadcast, if there was none; else None."""
+    total = op.inputs[0].op if op.type == "Reshape" else op
+    if total.type != "Sum" or total.inputs[1].op.type != "BroadcastGradientArgs":
+        return None
+    before, after = total.inputs[0], op.outputs[0]
+    known = None not in (before.shape.rank, after.shape.rank)
+    return before if known and before.shape.as_list() == after.shape.as_list() else None
+
+
+def computed_again(tensor: Any) -> Any:
     """The same numbers as a product plus bias that an activation alone needs.
 
     Any other tensor comes back as it is.
@@ -95,15 +125,14 @@ def computed_again(tf: Any, tensor: Any) -> Any:
     if not joined or product.type not in _PRODUCTS:
         return tensor
     x, weights = product.inputs
-    made = _like(tf, product, [-x, weights])
-    return -made if total is product else _like(tf, total, [-made, total.inputs[1]])
+    made = _like(product, [-x, weights])
+    return -made if total is product else _like(total, [-made, total.inputs[1]])
 
 
-def _like(tf: Any, op: Any, inputs: Sequence[Any]) -> Any:
+def _like(op: Any, inputs: Sequence[Any]) -> Any:
     """The output of another operation of the same kind."""
-    graph = tf.compat.v1.get_default_graph()
     attributes = dict(op.node_def.attr)
-    made = graph.create_op(
+    made = op.graph.create_op(
         op.type, list(inputs), [o.dtype for o in op.outputs], attrs=attributes
     )
     return made.outputs[0]

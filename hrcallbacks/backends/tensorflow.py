@@ -24,7 +24,7 @@ from hrcallbacks.backends.backend import (
 )
 from hrcallbacks.backends.call import built_for
 from hrcallbacks.backends.ops import TensorFlowOps
-from hrcallbacks.backends.tapes import computed_again, watched_tapes
+from hrcallbacks.backends.tapes import computed_again, multiplied_apart, watched_tapes
 
 
 @dataclass
@@ -91,7 +91,7 @@ class TensorFlow(StatefulBackend):
         in_graph = not self._tf.executing_eagerly()
         if not in_graph or getattr(trace.ops, "in_xla", False):
             return tensor
-        return computed_again(self._tf, tensor)
+        return computed_again(tensor)
 
     def concretely(self) -> AbstractContextManager[Any]:
         """See `Backend.concretely`."""
@@ -252,7 +252,7 @@ class TensorFlow(StatefulBackend):
         """
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
         if not self._tf.executing_eagerly():
-            gradient = self._multiplied_apart(gradient)
+            gradient = multiplied_apart(gradient)
             gradient = self._tf.ensure_shape(gradient, shape)
         if scale is not None:
             gradient = gradient / scale
@@ -260,19 +260,6 @@ class TensorFlow(StatefulBackend):
         if replica is None or replica.num_replicas_in_sync == 1:
             return gradient
         return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
-
-    def _multiplied_apart(self, tensor: Any) -> Any:
-        """The same numbers, computed from a product's factors, not from the product.
-
-        TensorFlow's graph optimizer reorders `rate * (a * b)` if nothing else uses
-        `a * b`. Recording must not stop it: that would change how the weights are
-        rounded. Negating twice is exact, and keeps the graph optimizer from merging
-        the two products.
-        """
-        if tensor.op.type != "Mul":
-            return tensor
-        a, b = map(self._multiplied_apart, tensor.op.inputs)
-        return -(-a * b)
 
     def of_batch(self, leaf: Any) -> Any:
         """See `Backend.of_batch`: TensorFlow tensors are immutable."""

@@ -81,6 +81,7 @@ def test_a_dense_kernels_gradient_is_its_inputs_times_the_outputs_gradient(
     before = {
         "dense": "hidden",
         "conv": "flat",
+        "residual": "mean",
         "lstm": "mean",
         "attention": "flat",
         "tower": "difference",

@@ -39,6 +39,16 @@ def conv():
     return model, _data(6, 6, 1)
 
 
+def residual():
+    x = keras.Input((4, 4, 3))
+    y = layers.BatchNormalization(name="bn")(layers.Conv2D(3, 3, padding="same")(x))
+    y = layers.ReLU(name="relu")(y)
+    swish = {"padding": "same", "activation": "hard_swish", "name": "swish"}
+    y = layers.Add(name="add")([x, layers.DepthwiseConv2D(3, **swish)(y)])
+    y = layers.GlobalAveragePooling2D(name="mean")(y)
+    return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(4, 4, 3)
+
+
 def lstm():
     model = keras.Sequential(
         [
@@ -76,7 +86,9 @@ def nested():
     return keras.Model(x, layers.Dense(1, name="out")(inner(x)), name="m"), _data(2)
 
 
-MODELS = {f.__name__: f for f in (dense, conv, lstm, attention, tower, nested)}
+MODELS = {
+    f.__name__: f for f in (dense, conv, residual, lstm, attention, tower, nested)
+}
 
 
 def trained(make, callbacks=(), *, epochs=2, compiled=None, rows=ROWS):
