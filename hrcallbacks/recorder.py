@@ -195,8 +195,8 @@ class GradientRecorder(keras.callbacks.Callback):
     def async_safe(self) -> bool:
         """Whether Keras may run `on_train_batch_end` in another thread.
 
-        That is safe: the hook only stores a number. But it costs a small step a tenth
-        of a millisecond, and pays where training would else wait for a batch's logs.
+        That is safe: the hook only stores a number. But it takes time, and pays only
+        where training would else wait for a batch's logs.
         """
         return backend.runs_ahead()
 

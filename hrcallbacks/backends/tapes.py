@@ -99,18 +99,29 @@ def multiplied_apart(tensor: Any) -> Any:
     if op.type in ("Mul", "RealDiv"):
         a, b = map(multiplied_apart, op.inputs)
         return -(-a * b) if op.type == "Mul" else -(-a / b)
-    before = _before_broadcast(op)
-    return tensor if before is None else multiplied_apart(before)
+    if _sums_nothing(op):
+        inner = multiplied_apart(op.inputs[0])
+        return tensor if inner is op.inputs[0] else _like(op, [inner, op.inputs[1]])
+    if op.type == "Reshape" and _sums_nothing(op.inputs[0].op, tensor.shape):
+        total = op.inputs[0].op
+        inner = multiplied_apart(total.inputs[0])
+        if inner is not total.inputs[0]:
+            return _like(op, [_like(total, [inner, total.inputs[1]]), op.inputs[1]])
+    return tensor
 
 
-def _before_broadcast(op: Any) -> Any:
-    """What is summed and reshaped for a broadcast, if there was none; else None."""
-    total = op.inputs[0].op if op.type == "Reshape" else op
-    if total.type != "Sum" or total.inputs[1].op.type != "BroadcastGradientArgs":
-        return None
-    before, after = total.inputs[0], op.outputs[0]
-    known = None not in (before.shape.rank, after.shape.rank)
-    return before if known and before.shape.as_list() == after.shape.as_list() else None
+def _sums_nothing(op: Any, shape: Any = None) -> bool:
+    """Whether it undoes a broadcast, where as far as is known there was none.
+
+    Args:
+        op: An operation of a graph.
+        shape: That of its result, where it is not known by itself.
+    """
+    if op.type != "Sum" or op.inputs[1].op.type != "BroadcastGradientArgs":
+        return False
+    before, after = op.inputs[0].shape, shape or op.outputs[0].shape
+    known = None not in (before.rank, after.rank)
+    return known and before.as_list() == after.as_list()
 
 
 def computed_again(tensor: Any) -> Any:
