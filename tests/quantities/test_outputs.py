@@ -214,6 +214,39 @@ def test_several_outputs_have_names_and_flags():
     np.testing.assert_array_equal(outputs["parts.1"] - outputs["parts.0"] > 0.99, True)
 
 
+class FirstRow(layers.Layer):
+    """Gives the first sample of a batch; of how many the model does not know."""
+
+    def call(self, x):
+        rows = keras.ops.shape(x)[0]
+        return x[: rows // rows]
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((None, *x.shape[1:]), x.dtype)
+
+
+def beside_the_first():
+    x = keras.Input((3, 2))
+    y = layers.Conv1D(2, 1, activation="hard_swish", name="conv")(x)
+    y = layers.Multiply(name="product")([y, FirstRow(name="first")(y)])
+    y = layers.GlobalAveragePooling1D(name="mean")(y)
+    model = keras.Model(x, layers.Dense(1, name="out")(y), name="m")
+    return model, np.random.RandomState(0).randn(ROWS, 3, 2).astype("float32")
+
+
+def test_of_a_row_that_meets_a_whole_batch_the_gradient_is_the_sum():
+    recording, model, *_ = record(beside_the_first, **ALL)
+    deltas, conv = recording.output_gradients, recording.outputs["conv"]
+    for t in range(len(recording)):
+        expected = np.nansum(deltas["product"][t] * conv[t], axis=0)
+        found = deltas["first"][t]
+        np.testing.assert_allclose(found[0], expected, rtol=2e-6, atol=1e-8)
+        assert np.isnan(found[1:]).all()
+    plain, *_ = trained(beside_the_first, epochs=1, compiled=COMPILED)
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 class OwnStep(keras.Model):
     """Trains by a step of its own, which calls the model twice."""
 

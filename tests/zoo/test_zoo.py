@@ -261,23 +261,82 @@ def test_what_a_library_refuses_it_refuses_without_a_recorder(
                 subject.model.fit(**feed(subject.zoo), shuffle=False, verbose=0)
 
 
-# Each recorder has its own compiled step, which takes long for the large ones.
 SMALL = [zoo for zoo in models.ZOO if zoo.epochs > 1]
 ALONE = {
     "defaults": lambda: hr.GradientRecorder(),
     "norm": lambda: hr.GradientRecorder(gradients="norm", weights=None, record_freq=1),
+    "raw outputs": lambda: hr.GradientRecorder(
+        gradients=None, weights=None, outputs="raw", record_freq=1
+    ),
+    "reduced outputs": lambda: hr.GradientRecorder(
+        gradients="norm",
+        weights=None,
+        outputs=["norm", "zero_fraction"],
+        output_gradients="norm",
+        record_freq=1,
+    ),
+    "raw gradients of outputs": lambda: hr.GradientRecorder(
+        gradients=None, weights=None, output_gradients="raw", record_freq=1
+    ),
 }
+# Each recorder has its own compiled step, which takes long for the large ones.
+CASES = [
+    (zoo, kind)
+    for zoo in models.ZOO
+    for kind in ALONE
+    if zoo in SMALL or kind == "reduced outputs"
+]
 
 
-@pytest.mark.parametrize("subject", SMALL, indirect=True, ids=lambda zoo: zoo.name)
-@pytest.mark.parametrize("kind", ALONE)
+@pytest.mark.parametrize(
+    ("subject", "kind"),
+    CASES,
+    indirect=["subject"],
+    ids=lambda v: getattr(v, "name", v),
+)
 def test_training_is_the_same_with_one_recorder_alone(
     subject: Subject, kind: str
 ) -> None:
     recorder = ALONE[kind]()
     state, history = subject.fit(arrays, recorder)
     plain, plain_history = subject.fit(arrays)
-    assert recorder.recording.attributes["complete"]
+    recording = recorder.recording
+    assert recording.attributes["complete"]
     assert history == plain_history
     for ours, theirs in zip(state, plain, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    if "outputs" in kind:
+        assert recording.outputs or recording.output_gradients
+
+
+def added_last(model: keras.Model) -> Iterator[tuple[keras.Layer, str]]:
+    """Layers that end by adding a variable, and its path."""
+    linear = keras.activations.linear
+    trained = {v.path for v in model.trainable_variables}
+    for layer in model._flatten_layers():
+        bias = getattr(layer, "bias", None)
+        bias = getattr(layer, "beta", None) if bias is None else bias
+        is_last = getattr(layer, "activation", linear) is linear
+        if isinstance(bias, keras.Variable) and bias.path in trained and is_last:
+            yield layer, bias.path
+
+
+@pytest.mark.parametrize("subject", SMALL, indirect=True, ids=lambda zoo: zoo.name)
+def test_gradients_of_outputs_add_up_to_those_of_what_was_added_last(
+    subject: Subject,
+) -> None:
+    recorder = hr.GradientRecorder(weights=None, output_gradients="raw", record_freq=1)
+    subject.fit(arrays, recorder)
+    recording, compared = recorder.recording, 0
+    for layer, bias in added_last(subject.model):
+        if layer.path not in recording.output_gradients:
+            continue
+        rows, biases = recording.output_gradients[layer.path], recording.gradients[bias]
+        for seen, gradient in zip(rows, biases, strict=True):
+            axes = tuple(range(seen.ndim - gradient.ndim))
+            size = np.abs(seen).sum(axes).max()
+            np.testing.assert_allclose(
+                np.nansum(seen, axes), gradient, rtol=0, atol=NOISE * size
+            )
+            compared += 1
+    assert compared >= len(recording)
