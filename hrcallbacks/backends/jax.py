@@ -30,7 +30,7 @@ from hrcallbacks.backends.call import (
     scale,
     stateful_call,
 )
-from hrcallbacks.backends.ops import Ops
+from hrcallbacks.backends.ops import JaxOps
 
 
 @dataclass
@@ -60,7 +60,7 @@ class JAX(Backend):
 
     def trace(self, model: Any) -> JaxTrace:
         """See `Backend.trace`; called only in hand-written loops."""
-        return JaxTrace(Ops())
+        return JaxTrace(JaxOps())
 
     def as_call(
         self,
@@ -140,7 +140,7 @@ class JAX(Backend):
             ids = [id(v) for v in model.trainable_variables]
             values = dict(zip(ids, state[0], strict=True))
             level = _level(state[0][0]) if state[0] else None
-            trace = JaxTrace(Ops(), None, data, values, is_spread, level)
+            trace = JaxTrace(JaxOps(), None, data, values, is_spread, level)
             watcher = observe(trace)
             with watcher.active():
                 logs, state = train_step(state, data)

@@ -87,6 +87,38 @@ def test_its_functions_are_those_of_keras_and_a_few_more():
     assert int(np.sum(backend.to_host(counts.exponents))) == 3
 
 
+def compiled_by_xla(function):
+    """One that the backend's XLA compiles, and the functions that its steps have."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.jit(function), backend.trace(None).ops
+    import tensorflow as tf
+
+    from hrcallbacks.backends.ops import TensorFlowOps
+
+    return tf.function(function, jit_compile=True), TensorFlowOps(in_xla=True)
+
+
+@pytest.mark.parametrize("in_one_stage", [True, False])
+@pytest.mark.parametrize("shape", [(5,), (8, 8), (3, 1000), (64, 26, 26, 17)])
+def test_many_numbers_are_added_exactly(shape, in_one_stage, monkeypatch):
+    if keras.config.backend() == "torch":
+        pytest.skip("PyTorch has no XLA")
+    if keras.config.backend() == "jax" and not in_one_stage:
+        monkeypatch.setattr("hrcallbacks.backends.ops._jax_adds_exactly", lambda: False)
+    numbers = np.random.default_rng(0).normal(size=shape).astype("float32")
+    numbers[numbers < 0] = 0
+
+    def totals(tensor):
+        return ops.sum_of_squares(tensor), ops.count(ops.equal(tensor, 0))
+
+    function, ops = compiled_by_xla(totals)
+    squares, zeros = map(backend.to_host, function(ops.convert_to_tensor(numbers)))
+    np.testing.assert_allclose(squares, np.sum(numbers.astype("float64") ** 2), 3e-7)
+    assert zeros == np.sum(numbers == 0)
+
+
 def test_a_capturing_step_gives_logs_and_what_was_taken():
     """The step that Keras compiles beside the plain one."""
     keras.utils.set_random_seed(1)
