@@ -135,15 +135,15 @@ class Records:
         return self._batches
 
     def arrays(self, quantity: str, reduction: str = "raw") -> Arrays:
-        """What was recorded of gradients or weights.
+        """What was recorded of a quantity, as it was or reduced.
 
         Args:
-            quantity: `"gradients"` or `"weights"`.
+            quantity: Such as `"gradients"` or `"outputs"`; see `quantities`.
             reduction: `"raw"`, or the name of a reduction that was recorded.
 
         Returns:
-            Mapping from path to an array of shape `(records, *shape)`, where `shape`
-            is that of the variable, or of its reduction. Empty if that was not
+            Mapping from path to an array of shape `(records, *shape)`, where `shape` is
+            that of the variable or output, or of its reduction. Empty if that was not
             recorded. Do not write to the arrays; copy them.
         """
         choice(quantity, "quantity", tuple(self.quantities))
@@ -184,7 +184,7 @@ class Records:
         )
 
     def reductions_of(self, quantity: str) -> list[str]:
-        """Names of the reductions that were recorded of gradients or weights."""
+        """Names of the reductions that were recorded of a quantity."""
         return [name for of, name in self._arrays if of == quantity]
 
     @property

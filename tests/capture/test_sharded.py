@@ -14,7 +14,7 @@ import hrcallbacks as hr
 
 SCRIPT = Path(__file__).parent / "distributed" / "train_sharded.py"
 MESHES = [(1, 4), (2, 2)]
-RECORDERS = ["raw", "before", "norm", "summaries"]
+RECORDERS = ["raw", "before", "norm", "summaries", "outputs"]
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "jax", reason="Keras splits weights on JAX"

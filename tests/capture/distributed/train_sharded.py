@@ -27,6 +27,10 @@ RECORDERS = {
         "gradients": [hr.Histogram(), hr.Sample(5)],
         "weights": "update_norm",
     },
+    "outputs": {
+        "outputs": ["norm", "zero_fraction"],
+        "output_gradients": ["norm", "mean"],
+    },
 }
 # By how many devices share the batch and how many the weights, what to train with.
 MESHES = {(1, 4): "Adam", (2, 2): "momentum"}
