@@ -13,13 +13,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hrcallbacks.backends.backend import Saw
+from hrcallbacks.backends.graphs import multiplied_apart
 
 _lock = threading.Lock()
 _thread = threading.local()  # `.steps`: those that are watched in this thread.
 _users: list[object] = []  # Of the stand-in: steps in several threads share it.
-_PRODUCTS = ("MatMul", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "_FusedMatMul")
-_SUMS = ("BiasAdd", "AddV2", "Add")
-_EXACT = ("Relu", "Relu6")  # Rounded alike, joined or not.
 
 
 class _Step:
@@ -82,68 +80,3 @@ def _asking_for_more(gradient: Callable[..., Any]) -> Callable[..., Any]:
         return asked
 
     return asking
-
-
-def multiplied_apart(tensor: Any) -> Any:
-    """The same numbers, computed from a product's factors, not from the product.
-
-    TensorFlow's graph optimizer reorders `rate * (a * b)`, and quotients likewise, if
-    nothing else uses `a * b`. Recording must not stop it: that would change how what
-    follows is rounded. Negating twice is exact, and keeps the graph optimizer from
-    merging the two products. It sees through what keeps the numbers as they are.
-
-    Args:
-        tensor: Of a graph.
-    """
-    op = tensor.op
-    if op.type in ("Mul", "RealDiv"):
-        a, b = map(multiplied_apart, op.inputs)
-        return -(-a * b) if op.type == "Mul" else -(-a / b)
-    if _sums_nothing(op):
-        inner = multiplied_apart(op.inputs[0])
-        return tensor if inner is op.inputs[0] else _like(op, [inner, op.inputs[1]])
-    if op.type == "Reshape" and _sums_nothing(op.inputs[0].op, tensor.shape):
-        total = op.inputs[0].op
-        inner = multiplied_apart(total.inputs[0])
-        if inner is not total.inputs[0]:
-            return _like(op, [_like(total, [inner, total.inputs[1]]), op.inputs[1]])
-    return tensor
-
-
-def _sums_nothing(op: Any, shape: Any = None) -> bool:
-    """Whether it undoes a broadcast, where as far as is known there was none.
-
-    Args:
-        op: An operation of a graph.
-        shape: That of its result, where it is not known by itself.
-    """
-    if op.type != "Sum" or op.inputs[1].op.type != "BroadcastGradientArgs":
-        return False
-    before, after = op.inputs[0].shape, shape or op.outputs[0].shape
-    known = None not in (before.rank, after.rank)
-    return known and before.as_list() == after.as_list()
-
-
-def computed_again(tensor: Any) -> Any:
-    """The same numbers as a product plus bias that an activation alone needs.
-
-    Any other tensor comes back as it is.
-    """
-    readers = {op.type for op in tensor.consumers()}
-    total = tensor.op
-    product = total.inputs[0].op if total.type in _SUMS else total
-    joined = len(tensor.consumers()) == 1 and not readers & set(_EXACT)
-    if not joined or product.type not in _PRODUCTS:
-        return tensor
-    x, weights = product.inputs
-    made = _like(product, [-x, weights])
-    return -made if total is product else _like(total, [-made, total.inputs[1]])
-
-
-def _like(op: Any, inputs: Sequence[Any]) -> Any:
-    """The output of another operation of the same kind."""
-    attributes = dict(op.node_def.attr)
-    made = op.graph.create_op(
-        op.type, list(inputs), [o.dtype for o in op.outputs], attrs=attributes
-    )
-    return made.outputs[0]

@@ -23,8 +23,9 @@ from hrcallbacks.backends.backend import (
     widened,
 )
 from hrcallbacks.backends.call import built_for
+from hrcallbacks.backends.graphs import apart, multiplied_apart
 from hrcallbacks.backends.ops import TensorFlowOps
-from hrcallbacks.backends.tapes import computed_again, multiplied_apart, watched_tapes
+from hrcallbacks.backends.tapes import watched_tapes
 
 
 @dataclass
@@ -82,16 +83,11 @@ class TensorFlow(StatefulBackend):
         return lambda: self._graph() is trace.graph
 
     def untouched(self, trace: Trace, tensor: Any) -> Any:
-        """See `Backend.untouched`.
-
-        The graph optimizer makes one operation of a product, a bias and an activation,
-        if nobody else needs what lies between; tanh is rounded differently there. The
-        same product of `-x` is exact, and found to be equal by nobody.
-        """
+        """See `Backend.untouched`."""
         in_graph = not self._tf.executing_eagerly()
         if not in_graph or getattr(trace.ops, "in_xla", False):
             return tensor
-        return computed_again(tensor)
+        return apart(tensor)
 
     def concretely(self) -> AbstractContextManager[Any]:
         """See `Backend.concretely`."""

@@ -1,0 +1,217 @@
+"""Reading tensors of a TensorFlow graph without a change to how others are rounded.
+
+TensorFlow's graph optimizer, Grappler, joins an operation with the one that reads it,
+if no other does: additions become one sum in another order, `rate * (a * b)` becomes
+`(rate * a) * b`, a product with its bias and activation becomes one kernel. And a sum
+of three and more begins with a term that nobody else is going to read. Each rounds in
+its own way. So a tensor of that kind must not get a reader more: what is recorded is
+made a second time, from tensors of which it does not matter.
+"""
+
+import importlib
+import weakref
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import Any
+
+_ADDITIONS = ("Add", "AddN", "AddV2")
+_ARITHMETIC = (
+    *(*_ADDITIONS, "Div", "Inv", "Mul", "Neg", "Pow", "RealDiv", "Reciprocal"),
+    *("Rsqrt", "Sqrt", "Square", "SquaredDifference", "Sub"),
+)
+_ELEMENTWISE = (
+    *(*_ARITHMETIC, "Elu", "Erf", "Exp", "LeakyRelu", "Log", "Maximum", "Minimum"),
+    *("Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"),
+)
+_PRODUCTS = (
+    *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv3D"),
+    *("DepthwiseConv2dNative", "MatMul", "_FusedMatMul"),
+)
+_EXACT = ("Relu", "Relu6")  # Rounded alike, joined to a product or not.
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # Grappler looks inside.
+_IDENTITIES = ("Identity", "IdentityN")
+_MOVES = (*_IDENTITIES, "ExpandDims", "Reshape", "Squeeze")
+_OF_SHAPES = ("BroadcastGradientArgs", "Rank", "Shape", "ShapeN", "Size")
+
+# By graph: the names of tensors that were made again, and of what they were made into.
+_made: MutableMapping[Any, dict[str, str]] = weakref.WeakKeyDictionary()
+# By graph: the names of the operations of the step.
+_lives: MutableMapping[Any, set[str]] = weakref.WeakKeyDictionary()
+
+
+def apart(tensor: Any) -> Any:
+    """The same numbers, to be read without a change to how others are rounded.
+
+    Args:
+        tensor: Of a graph in which the whole step is.
+
+    Returns:
+        The tensor, if a reader more does not matter; else one that is made again.
+    """
+    op = tensor.op
+    if op.type in _MOVES:
+        inner = op.inputs[tensor.value_index]
+        made = apart(inner)
+        if made is inner:
+            return tensor
+        return made if op.type in _IDENTITIES else _like(tensor, [made, *op.inputs[1:]])
+    matters = _is_joined(tensor) or _is_in_long_sum(tensor)
+    return _hidden(tensor) if matters else tensor
+
+
+def multiplied_apart(tensor: Any) -> Any:
+    """The same numbers, computed from a product's factors, not from the product.
+
+    TensorFlow's graph optimizer reorders `rate * (a * b)`, and quotients likewise, if
+    nothing else uses `a * b`. Recording must not stop it: that would change how what
+    follows is rounded. Negating twice is exact, and keeps the graph optimizer from
+    merging the two products. It sees through what keeps the numbers as they are.
+
+    Args:
+        tensor: Of a graph.
+    """
+    op = tensor.op
+    if op.type in ("Mul", "RealDiv"):
+        a, b = map(multiplied_apart, op.inputs)
+        return -(-a * b) if op.type == "Mul" else -(-a / b)
+    if _sums_nothing(op):
+        inner = multiplied_apart(op.inputs[0])
+        return tensor if inner is op.inputs[0] else _like(tensor, [inner, op.inputs[1]])
+    if op.type == "Reshape" and _sums_nothing(op.inputs[0].op, tensor.shape):
+        total = op.inputs[0].op
+        inner = multiplied_apart(total.inputs[0])
+        if inner is not total.inputs[0]:
+            made = _like(total.outputs[0], [inner, total.inputs[1]])
+            return _like(tensor, [made, op.inputs[1]])
+    return tensor
+
+
+def _hidden(tensor: Any) -> Any:
+    """The same numbers, in a tensor that Grappler does not know to be the same."""
+    made = _made.setdefault(tensor.graph, {})
+    if tensor.name not in made:
+        made[tensor.name] = _made_again(tensor).name
+    return tensor.graph.get_tensor_by_name(made[tensor.name])
+
+
+def _made_again(tensor: Any) -> Any:
+    op = tensor.op
+    if op.type in _IDENTITIES:
+        return _hidden(op.inputs[tensor.value_index])
+    if op.type in _MOVES or _undoes_broadcast(op):
+        return _like(tensor, [_hidden(op.inputs[0]), *op.inputs[1:]])
+    # Of arithmetic all is made again: what Grappler does there depends on too much.
+    is_arithmetic = op.type in _ARITHMETIC and not _adds_bias(op)
+    matters = is_arithmetic or _is_joined(tensor) or _is_in_long_sum(tensor)
+    if matters and op.inputs and not op.op_def.is_stateful:
+        return _like(tensor, map(_hidden, op.inputs))
+    if not tensor.dtype.is_floating:
+        return tensor
+    return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
+
+
+def _is_joined(tensor: Any) -> bool:
+    """Whether it may be joined to the one operation that reads it."""
+    op, reader = tensor.op, _only_reader(tensor)
+    if reader is None:
+        return False
+    if op.type in _PRODUCTS or _adds_bias(op):
+        return reader.type not in _EXACT
+    return op.type in _ELEMENTWISE and reader.type in _ELEMENTWISE + _CALLS
+
+
+def _is_in_long_sum(tensor: Any) -> bool:
+    """Whether it may become one of three and more terms of a sum."""
+    for reader in _readers(tensor):
+        if reader.type in _ADDITIONS:
+            total = _whole_sum(reader).outputs[0]
+            shape = str(total.shape)
+            terms = [term for term in _terms(total) if str(term.shape) == shape]
+            if len(terms) > 2:
+                return True
+    return False
+
+
+def _whole_sum(op: Any) -> Any:
+    """The last one of additions that may become one."""
+    reader = _only_reader(op.outputs[0])
+    is_last = reader is None or reader.type not in _ADDITIONS
+    return op if is_last else _whole_sum(reader)
+
+
+def _terms(total: Any) -> Iterator[Any]:
+    """What additions that may become one add up."""
+    for term in total.op.inputs:
+        if term.op.type in _ADDITIONS and _only_reader(term) is not None:
+            yield from _terms(term)
+        else:
+            yield term
+
+
+def _only_reader(tensor: Any) -> Any:
+    readers = list(_readers(tensor))
+    return readers[0] if len(readers) == 1 else None
+
+
+def _readers(tensor: Any) -> Iterator[Any]:
+    """The operations that need a tensor's numbers, however they are moved."""
+    live = _live(tensor.graph)
+    for op in tensor.consumers():
+        if op.type in _MOVES or _undoes_broadcast(op):
+            for moved, output in zip(op.inputs, op.outputs, strict=False):
+                if moved is tensor:
+                    yield from _readers(output)
+        elif op.name in live and op.type not in _OF_SHAPES:
+            yield op
+
+
+def _live(graph: Any) -> set[str]:
+    """The operations of a step, without those of which nothing comes.
+
+    A tape also makes gradients that nobody asked for, which Grappler takes out.
+    """
+    if graph not in _lives:
+        todo = [op for op in graph.get_operations() if op.op_def.is_stateful]
+        live = {op.name for op in todo}
+        while todo:
+            op = todo.pop()
+            for source in (*(x.op for x in op.inputs), *op.control_inputs):
+                if source.name not in live:
+                    live.add(source.name)
+                    todo.append(source)
+        _lives[graph] = live
+    return _lives[graph]
+
+
+def _adds_bias(op: Any) -> bool:
+    adds = op.type in (*_ADDITIONS, "BiasAdd")
+    return adds and op.inputs[0].op.type in _PRODUCTS
+
+
+def _undoes_broadcast(op: Any) -> bool:
+    return op.type == "Sum" and op.inputs[1].op.type == "BroadcastGradientArgs"
+
+
+def _sums_nothing(op: Any, shape: Any = None) -> bool:
+    """Whether it undoes a broadcast, where as far as is known there was none.
+
+    Args:
+        op: An operation of a graph.
+        shape: That of its result, where it is not known by itself.
+    """
+    if not _undoes_broadcast(op):
+        return False
+    before, after = op.inputs[0].shape, shape or op.outputs[0].shape
+    known = None not in (before.rank, after.rank)
+    return known and before.as_list() == after.as_list()
+
+
+def _like(tensor: Any, inputs: Iterable[Any]) -> Any:
+    """The output of another operation of the same kind."""
+    op = tensor.op
+    attributes = dict(op.node_def.attr)
+    made = op.graph.create_op(
+        op.type, list(inputs), [o.dtype for o in op.outputs], attrs=attributes
+    )
+    output = made.outputs[tensor.value_index]
+    output.set_shape(tensor.shape)
+    return output
