@@ -10,8 +10,10 @@ made a second time, from tensors of which it does not matter.
 
 import importlib
 import weakref
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
+
+import keras
 
 _ADDITIONS = ("Add", "AddN", "AddV2")
 _ARITHMETIC = (
@@ -56,6 +58,43 @@ def apart(tensor: Any) -> Any:
         return made if op.type in _IDENTITIES else _like(tensor, [made, *op.inputs[1:]])
     matters = _is_joined(tensor) or _is_in_long_sum(tensor)
     return _hidden(tensor) if matters else tensor
+
+
+def reached_from(sources: Any) -> Callable[[Any], bool]:
+    """Tells of tensors of a graph whether they depend on one of the sources.
+
+    Without that, no gradient passes through them in the training. To ask for one would
+    add to the backward pass, which XLA then rounds differently. All others, such as
+    those that are no part of a graph, count as dependent.
+
+    Args:
+        sources: Variables, whose gradients are asked for, nested.
+    """
+    handles = {id(getattr(s, "handle", s)) for s in keras.tree.flatten(sources)}
+    reached: dict[Any, set[str]] = {}
+
+    def is_reached(tensor: Any) -> bool:
+        graph = getattr(tensor, "graph", None)
+        captures = getattr(graph, "captures", ())
+        if not any(id(outside) in handles for outside, _ in captures):
+            return True
+        if graph not in reached:
+            inside = [own for outside, own in captures if id(outside) in handles]
+            reached[graph] = _descendants(inside)
+        return tensor.op.name in reached[graph]
+
+    return is_reached
+
+
+def _descendants(tensors: Iterable[Any]) -> set[str]:
+    """The names of all operations that depend on one of the tensors."""
+    todo, found = list(tensors), set[str]()
+    while todo:
+        for op in todo.pop().consumers():
+            if op.name not in found:
+                found.add(op.name)
+                todo += op.outputs
+    return found
 
 
 def multiplied_apart(tensor: Any) -> Any:

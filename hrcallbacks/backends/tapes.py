@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hrcallbacks.backends.backend import Saw
-from hrcallbacks.backends.graphs import multiplied_apart
+from hrcallbacks.backends.graphs import reached_from
 
 _lock = threading.Lock()
 _thread = threading.local()  # `.steps`: those that are watched in this thread.
@@ -22,15 +22,22 @@ _users: list[object] = []  # Of the stand-in: steps in several threads share it.
 
 class _Step:
     def __init__(
-        self, tapped: Sequence[tuple[Any, Saw]], is_level: Callable[[], bool]
+        self,
+        tapped: Sequence[tuple[Any, Saw]],
+        is_level: Callable[[], bool],
+        apart: Callable[[Any], Any],
     ) -> None:
         self.tapped = tapped
         self.is_level = is_level
+        self.apart = apart
 
 
 @contextlib.contextmanager
 def watched_tapes(
-    tape: Any, tapped: Sequence[tuple[Any, Saw]], is_level: Callable[[], bool]
+    tape: Any,
+    tapped: Sequence[tuple[Any, Saw]],
+    is_level: Callable[[], bool],
+    apart: Callable[[Any], Any],
 ) -> Generator[None]:
     """Has tapes that are used in this thread tell of gradients.
 
@@ -38,8 +45,9 @@ def watched_tapes(
         tape: The class `tf.GradientTape`.
         tapped: Tensors, and who is told of their gradients; it may grow.
         is_level: Whether what is computed now belongs to the step itself.
+        apart: Makes of a gradient one that may be read.
     """
-    step = _Step(tapped, is_level)
+    step = _Step(tapped, is_level, apart)
     before = getattr(_thread, "step", None)
     _install(tape, step)
     _thread.step = step
@@ -70,13 +78,13 @@ def _asking_for_more(gradient: Callable[..., Any]) -> Callable[..., Any]:
         step = getattr(_thread, "step", None)
         if step is None or not step.tapped or not step.is_level():
             return gradient(self, target, sources, *args, **kwargs)
-        tapped = list(step.tapped)
+        is_reached = reached_from(sources)
+        tapped = [(tensor, saw) for tensor, saw in step.tapped if is_reached(tensor)]
         tensors = [tensor for tensor, _ in tapped]
         asked, seen = gradient(self, target, [sources, tensors], *args, **kwargs)
         for (tensor, saw), found in zip(tapped, seen, strict=True):
             if found is not None:
-                in_graph = hasattr(found, "op")
-                saw(tensor, multiplied_apart(found) if in_graph else found)
+                saw(tensor, step.apart(found))
         return asked
 
     return asking

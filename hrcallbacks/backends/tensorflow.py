@@ -1,5 +1,6 @@
 """Steps of the TensorFlow backend: XLA, plain graph, eager."""
 
+import functools
 import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,7 @@ class TensorFlow(StatefulBackend):
     def __init__(self) -> None:
         self._tf = importlib.import_module("tensorflow")
         self._rows: int | None = None  # Of the latest batch that was looked at.
+        self._true: Any = None  # A variable.
 
     def trace(self, model: Any) -> TensorFlowTrace:
         """See `Backend.trace`."""
@@ -77,17 +79,33 @@ class TensorFlow(StatefulBackend):
     def watched(self, trace: Trace) -> AbstractContextManager[None]:
         """See `Backend.watched`."""
         assert isinstance(trace, TensorFlowTrace)
-        return watched_tapes(self._tf.GradientTape, trace.tapped, self._is_level(trace))
+        apart = functools.partial(self._apart, trace, multiplied_apart)
+        is_level = self._is_level(trace)
+        return watched_tapes(self._tf.GradientTape, trace.tapped, is_level, apart)
 
     def _is_level(self, trace: TensorFlowTrace) -> Callable[[], bool]:
         return lambda: self._graph() is trace.graph
 
     def untouched(self, trace: Trace, tensor: Any) -> Any:
         """See `Backend.untouched`."""
-        in_graph = not self._tf.executing_eagerly()
-        if not in_graph or getattr(trace.ops, "in_xla", False):
+        return self._apart(trace, apart, tensor)
+
+    def _apart(self, trace: Trace, in_graph: Callable[[Any], Any], tensor: Any) -> Any:
+        """The same numbers, to be read without a change to how others are rounded."""
+        if self._tf.executing_eagerly():
             return tensor
-        return apart(tensor)
+        in_xla = getattr(trace.ops, "in_xla", False)
+        return self._copy(tensor) if in_xla else in_graph(tensor)
+
+    def _copy(self, tensor: Any) -> Any:
+        """An equal tensor, which XLA computes in a loop of its own.
+
+        See `JAX._copy`. XLA does not know what a variable holds.
+        """
+        if self._true is None:
+            with self._tf.init_scope():
+                self._true = self._tf.Variable(initial_value=True, trainable=False)
+        return self._tf.where(self._true, tensor, self._tf.zeros_like(tensor))
 
     def concretely(self) -> AbstractContextManager[Any]:
         """See `Backend.concretely`."""

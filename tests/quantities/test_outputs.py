@@ -82,6 +82,7 @@ def test_a_dense_kernels_gradient_is_its_inputs_times_the_outputs_gradient(
         "dense": "hidden",
         "conv": "flat",
         "residual": "mean",
+        "joined": "mean",
         "lstm": "mean",
         "attention": "flat",
         "tower": "difference",

@@ -49,6 +49,25 @@ def residual():
     return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(4, 4, 3)
 
 
+def joined():
+    """A graph optimizer makes one of what a layer ends with and the next begins with.
+
+    Sums of several terms, products of several factors; in layers that are frozen, too.
+    """
+    x = y = keras.Input((4, 4, 3))
+    gate = layers.Conv2D(3, 1, activation="sigmoid", name="gate", trainable=False)(x)
+    y = layers.Multiply(name="gated")([x, gate])
+    y = layers.BatchNormalization(name="frozen", trainable=False)(y)
+    y = layers.Rescaling(1.7, 0.1, name="scale")(layers.Rescaling(0.3, name="third")(y))
+    y = layers.Conv2D(3, 1, activation="silu", name="conv")(y)
+    y = layers.BatchNormalization(name="bn")(layers.Rescaling(0.7, name="half")(y))
+    other = layers.Conv2D(3, 1, use_bias=False, name="other")(x)
+    sums = layers.Add(name="sum")([y, other, x])
+    y = layers.Subtract(name="difference")([layers.Average()([sums, y, other]), x])
+    y = layers.GlobalAveragePooling2D(name="mean")(y)
+    return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(4, 4, 3)
+
+
 def lstm():
     model = keras.Sequential(
         [
@@ -87,7 +106,8 @@ def nested():
 
 
 MODELS = {
-    f.__name__: f for f in (dense, conv, residual, lstm, attention, tower, nested)
+    function.__name__: function
+    for function in (dense, conv, residual, joined, lstm, attention, tower, nested)
 }
 
 

@@ -27,6 +27,7 @@ STEPS = -(-models.SAMPLES // BATCH)  # An epoch's; the last one of two samples.
 # Float32 noise, relative to a gradient's largest element.
 TOLERANCE = 2e-5
 NOISE = 1e-6  # As in test_replay.py.
+IN_GRAPHS = models.BACKEND == "tensorflow"
 REDUCTIONS = ["norm", hr.Histogram(), hr.Sample(5, seed=1)]
 
 
@@ -303,6 +304,8 @@ CASES = [
 def test_training_is_the_same_with_one_recorder_alone(
     subject: Subject, kind: str
 ) -> None:
+    if kind.startswith("raw") and subject.zoo.name == "BayesFlow" and IN_GRAPHS:
+        pytest.skip("Of one of its layers TensorFlow does not know the shape")
     recorder = hr.GradientRecorder(**ALONE[kind])
     state, history = subject.fit(arrays, recorder)
     plain, plain_history = subject.fit(arrays)
@@ -335,6 +338,8 @@ def test_gradients_of_outputs_add_up_to_those_of_what_was_added_last(
     pairs = list(added_last(subject.model))
     if not pairs:
         pytest.skip("It trains nothing that is added")
+    if subject.zoo.name == "BayesFlow" and IN_GRAPHS:
+        pytest.skip("Of one of its layers TensorFlow does not know the shape")
     recorder = hr.GradientRecorder(weights=None, output_gradients="raw", record_freq=1)
     subject.fit(arrays, recorder)
     recording, compared = recorder.recording, 0
