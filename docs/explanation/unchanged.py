@@ -25,8 +25,8 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
+from hrcallbacks.backends.graphs import apart, multiplied_apart
 from hrcallbacks.backends.jax import JAX
-from hrcallbacks.backends.tapes import multiplied_apart
 from hrcallbacks.capture import packing
 
 # %% [markdown]
@@ -203,10 +203,26 @@ differences
 
 # %%
 text = inspect.getsource(multiplied_apart)
-Code("# hrcallbacks/backends/tapes.py\n" + text, language="python")
+Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 
 # %% [markdown]
-# ## Outputs of layers on JAX
+# ## Outputs of layers on TensorFlow
+#
+# In the forward pass Grappler joins more. What batch normalisation adds last, and the
+# sum with the shortcut behind it, become one sum in another order; a product, its bias
+# and an activation become one kernel. All that happens only where nothing else reads
+# what lies between. So where a layer's output may be joined to the operation that reads
+# it, the recorder makes it a second time, from tensors that are not:
+
+# %%
+text = inspect.getsource(apart)
+Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
+
+# %% [markdown]
+# No gradient is recorded of a layer through which none passes in the training, such as
+# frozen layers at the start of a model: to ask for one would add to the backward pass.
+#
+# ## Outputs of layers in XLA
 #
 # XLA may compute a tensor inside the loop that uses it, and store it nowhere. So it
 # does with the gradient before a ReLU, which is summed over the batch for the bias. A
@@ -218,6 +234,15 @@ Code("# hrcallbacks/backends/tapes.py\n" + text, language="python")
 # %%
 text = textwrap.dedent(inspect.getsource(JAX._copy))
 Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
+
+# %% [markdown]
+# On TensorFlow with `jit_compile=True` the flag is a variable.
+#
+# Compilers have many such rules, and they change. So training with and without outputs
+# recorded is compared bit for bit on many kinds of layers, and on models that others
+# wrote. One case is known that differs in the last bits: on JAX 0.12, the output of a
+# `softsign` that is read only to be multiplied by a constant. Where gradients and
+# weights alone are recorded, no case is known.
 
 # %% [markdown]
 # ## Several devices on JAX
