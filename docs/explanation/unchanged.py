@@ -25,7 +25,7 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
-from hrcallbacks.backends.graphs import apart, multiplied_apart
+from hrcallbacks.backends.graphs import Apart, multiplied_apart
 from hrcallbacks.backends.jax import JAX
 from hrcallbacks.capture import packing
 
@@ -215,7 +215,7 @@ Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 # it, the recorder makes it a second time, from tensors that are not:
 
 # %%
-text = inspect.getsource(apart)
+text = textwrap.dedent(inspect.getsource(Apart._is_joined))
 Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 
 # %% [markdown]

@@ -9,8 +9,7 @@ made a second time, from tensors of which it does not matter.
 """
 
 import importlib
-import weakref
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -34,30 +33,123 @@ _IDENTITIES = ("Identity", "IdentityN")
 _MOVES = (*_IDENTITIES, "ExpandDims", "Reshape", "Squeeze")
 _OF_SHAPES = ("BroadcastGradientArgs", "Rank", "Shape", "ShapeN", "Size")
 
-# By graph: the names of tensors that were made again, and of what they were made into.
-_made: MutableMapping[Any, dict[str, str]] = weakref.WeakKeyDictionary()
-# By graph: the names of the operations of the step.
-_lives: MutableMapping[Any, set[str]] = weakref.WeakKeyDictionary()
 
-
-def apart(tensor: Any) -> Any:
-    """The same numbers, to be read without a change to how others are rounded.
+class Apart:
+    """Makes of tensors of a step others with the same numbers, to be read.
 
     Args:
-        tensor: Of a graph in which the whole step is.
-
-    Returns:
-        The tensor, if a reader more does not matter; else one that is made again.
+        graph: The graph of the step.
+        gradients: Those that the optimizer is given, some maybe None.
     """
-    op = tensor.op
-    if op.type in _MOVES:
-        inner = op.inputs[tensor.value_index]
-        made = apart(inner)
-        if made is inner:
+
+    def __init__(self, graph: Any, gradients: Iterable[Any]) -> None:
+        self._live = _live(graph, gradients)
+        self._made: dict[str, Any] = {}  # By name, what was made again.
+
+    def __call__(self, tensor: Any) -> Any:
+        """The tensor, if one reader more changes no rounding; else one made again."""
+        op = tensor.op
+        if op.type in _MOVES:
+            inner = op.inputs[tensor.value_index]
+            made = self(inner)
+            if made is inner or op.type in _IDENTITIES:
+                return tensor if made is inner else made
+            return _like(tensor, [made, *op.inputs[1:]])
+        matters = self._is_joined(tensor) or self._is_in_long_sum(tensor)
+        return self._hidden(tensor) if matters else tensor
+
+    def _hidden(self, tensor: Any) -> Any:
+        """The same numbers, in a tensor that Grappler does not know to be the same."""
+        if tensor.name not in self._made:
+            self._made[tensor.name] = self._made_again(tensor)
+        return self._made[tensor.name]
+
+    def _made_again(self, tensor: Any) -> Any:
+        op = tensor.op
+        if op.type in _IDENTITIES:
+            return self._hidden(op.inputs[tensor.value_index])
+        if op.type in _MOVES or _undoes_broadcast(op):
+            return _like(tensor, [self._hidden(op.inputs[0]), *op.inputs[1:]])
+        # Of arithmetic all is made again: there Grappler looks at too much.
+        is_arithmetic = op.type in _ARITHMETIC and not _adds_bias(op)
+        matters = (
+            is_arithmetic or self._is_joined(tensor) or self._is_in_long_sum(tensor)
+        )
+        if matters and op.inputs and not op.op_def.is_stateful:
+            return _like(tensor, map(self._hidden, op.inputs))
+        if not tensor.dtype.is_floating:
             return tensor
-        return made if op.type in _IDENTITIES else _like(tensor, [made, *op.inputs[1:]])
-    matters = _is_joined(tensor) or _is_in_long_sum(tensor)
-    return _hidden(tensor) if matters else tensor
+        return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
+
+    def _is_joined(self, tensor: Any) -> bool:
+        """Whether it may be joined to the one operation that reads it."""
+        op, reader = tensor.op, self._only_reader(tensor)
+        if reader is None:
+            return False
+        if op.type in _PRODUCTS or _adds_bias(op):
+            return reader.type not in _EXACT
+        return op.type in _ELEMENTWISE and reader.type in _ELEMENTWISE + _CALLS
+
+    def _is_in_long_sum(self, tensor: Any) -> bool:
+        """Whether it may become one of three and more terms of a sum."""
+        for reader in self._readers(tensor):
+            if reader.type in _ADDITIONS:
+                total = self._whole_sum(reader).outputs[0]
+                shape = str(total.shape)
+                terms = [
+                    term for term in self._terms(total) if str(term.shape) == shape
+                ]
+                if len(terms) > 2:
+                    return True
+        return False
+
+    def _whole_sum(self, op: Any) -> Any:
+        """The last one of additions that may become one."""
+        reader = self._only_reader(op.outputs[0])
+        is_last = reader is None or reader.type not in _ADDITIONS
+        return op if is_last else self._whole_sum(reader)
+
+    def _terms(self, total: Any) -> Iterator[Any]:
+        """What additions that may become one add up."""
+        for term in total.op.inputs:
+            is_sum = term.op.type in _ADDITIONS
+            if is_sum and self._only_reader(term) is not None:
+                yield from self._terms(term)
+            else:
+                yield term
+
+    def _only_reader(self, tensor: Any) -> Any:
+        readers = list(self._readers(tensor))
+        return readers[0] if len(readers) == 1 else None
+
+    def _readers(self, tensor: Any) -> Iterator[Any]:
+        """The operations that need a tensor's numbers, however they are moved."""
+        for op in tensor.consumers():
+            if op.type in _MOVES or _undoes_broadcast(op):
+                for moved, output in zip(op.inputs, op.outputs, strict=False):
+                    if moved is tensor:
+                        yield from self._readers(output)
+            elif op.name in self._live and op.type not in _OF_SHAPES:
+                yield op
+
+
+def _live(graph: Any, gradients: Iterable[Any]) -> set[str]:
+    """The names of a step's operations, without those of which nothing comes.
+
+    A tape also makes gradients that nobody asked for, which Grappler takes out.
+    """
+    todo = [op for op in graph.get_operations() if op.op_def.is_stateful]
+    for gradient in gradients:
+        if gradient is not None:
+            todo.append(getattr(gradient, "values", gradient).op)  # Of a sparse one.
+    live = {op.name for op in todo}
+    while todo:
+        op = todo.pop()
+        for source in (*(x.op for x in op.inputs), *op.control_inputs):
+            if source.name not in live:
+                live.add(source.name)
+                todo.append(source)
+    return live
 
 
 def reached_from(sources: Any) -> Callable[[Any], bool]:
@@ -122,103 +214,6 @@ def multiplied_apart(tensor: Any) -> Any:
             made = _like(total.outputs[0], [inner, total.inputs[1]])
             return _like(tensor, [made, op.inputs[1]])
     return tensor
-
-
-def _hidden(tensor: Any) -> Any:
-    """The same numbers, in a tensor that Grappler does not know to be the same."""
-    made = _made.setdefault(tensor.graph, {})
-    if tensor.name not in made:
-        made[tensor.name] = _made_again(tensor).name
-    return tensor.graph.get_tensor_by_name(made[tensor.name])
-
-
-def _made_again(tensor: Any) -> Any:
-    op = tensor.op
-    if op.type in _IDENTITIES:
-        return _hidden(op.inputs[tensor.value_index])
-    if op.type in _MOVES or _undoes_broadcast(op):
-        return _like(tensor, [_hidden(op.inputs[0]), *op.inputs[1:]])
-    # Of arithmetic all is made again: what Grappler does there depends on too much.
-    is_arithmetic = op.type in _ARITHMETIC and not _adds_bias(op)
-    matters = is_arithmetic or _is_joined(tensor) or _is_in_long_sum(tensor)
-    if matters and op.inputs and not op.op_def.is_stateful:
-        return _like(tensor, map(_hidden, op.inputs))
-    if not tensor.dtype.is_floating:
-        return tensor
-    return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
-
-
-def _is_joined(tensor: Any) -> bool:
-    """Whether it may be joined to the one operation that reads it."""
-    op, reader = tensor.op, _only_reader(tensor)
-    if reader is None:
-        return False
-    if op.type in _PRODUCTS or _adds_bias(op):
-        return reader.type not in _EXACT
-    return op.type in _ELEMENTWISE and reader.type in _ELEMENTWISE + _CALLS
-
-
-def _is_in_long_sum(tensor: Any) -> bool:
-    """Whether it may become one of three and more terms of a sum."""
-    for reader in _readers(tensor):
-        if reader.type in _ADDITIONS:
-            total = _whole_sum(reader).outputs[0]
-            shape = str(total.shape)
-            terms = [term for term in _terms(total) if str(term.shape) == shape]
-            if len(terms) > 2:
-                return True
-    return False
-
-
-def _whole_sum(op: Any) -> Any:
-    """The last one of additions that may become one."""
-    reader = _only_reader(op.outputs[0])
-    is_last = reader is None or reader.type not in _ADDITIONS
-    return op if is_last else _whole_sum(reader)
-
-
-def _terms(total: Any) -> Iterator[Any]:
-    """What additions that may become one add up."""
-    for term in total.op.inputs:
-        if term.op.type in _ADDITIONS and _only_reader(term) is not None:
-            yield from _terms(term)
-        else:
-            yield term
-
-
-def _only_reader(tensor: Any) -> Any:
-    readers = list(_readers(tensor))
-    return readers[0] if len(readers) == 1 else None
-
-
-def _readers(tensor: Any) -> Iterator[Any]:
-    """The operations that need a tensor's numbers, however they are moved."""
-    live = _live(tensor.graph)
-    for op in tensor.consumers():
-        if op.type in _MOVES or _undoes_broadcast(op):
-            for moved, output in zip(op.inputs, op.outputs, strict=False):
-                if moved is tensor:
-                    yield from _readers(output)
-        elif op.name in live and op.type not in _OF_SHAPES:
-            yield op
-
-
-def _live(graph: Any) -> set[str]:
-    """The operations of a step, without those of which nothing comes.
-
-    A tape also makes gradients that nobody asked for, which Grappler takes out.
-    """
-    if graph not in _lives:
-        todo = [op for op in graph.get_operations() if op.op_def.is_stateful]
-        live = {op.name for op in todo}
-        while todo:
-            op = todo.pop()
-            for source in (*(x.op for x in op.inputs), *op.control_inputs):
-                if source.name not in live:
-                    live.add(source.name)
-                    todo.append(source)
-        _lives[graph] = live
-    return _lives[graph]
 
 
 def _adds_bias(op: Any) -> bool:

@@ -23,8 +23,8 @@ from hrcallbacks.backends.backend import (
     parted,
     widened,
 )
-from hrcallbacks.backends.call import built_for
-from hrcallbacks.backends.graphs import apart, multiplied_apart
+from hrcallbacks.backends.call import Call, built_for
+from hrcallbacks.backends.graphs import Apart, multiplied_apart
 from hrcallbacks.backends.ops import TensorFlowOps
 from hrcallbacks.backends.tapes import watched_tapes
 
@@ -36,10 +36,14 @@ class TensorFlowTrace(Trace):
     Attributes:
         graph: The graph that it is traced into; None where it runs eagerly.
         tapped: Tensors that are seen, and who is told.
+        gradients: Those that the optimizer is given in the present call.
+        apart: Makes tensors to be read; None until something is.
     """
 
     graph: Any = None
     tapped: list[tuple[Any, Saw]] = field(default_factory=list)
+    gradients: Sequence[Any] = ()
+    apart: Apart | None = None
 
 
 class TensorFlow(StatefulBackend):
@@ -55,6 +59,20 @@ class TensorFlow(StatefulBackend):
         in_xla = bool(getattr(model, "jit_compile", False))
         ops = TensorFlowOps(in_xla=in_xla)
         return TensorFlowTrace(ops, self._rows, graph=self._graph())
+
+    def as_call(
+        self,
+        trace: Trace,
+        optimizer: Any,
+        apply: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Call:
+        """Describes `optimizer.apply(...)` as a `Call`."""
+        call = super().as_call(trace, optimizer, apply, *args, **kwargs)
+        assert isinstance(trace, TensorFlowTrace)
+        trace.gradients, trace.apart = call.grads, None
+        return call
 
     def _graph(self) -> Any:
         """The graph that operations are added to now; None where they run."""
@@ -88,6 +106,13 @@ class TensorFlow(StatefulBackend):
 
     def untouched(self, trace: Trace, tensor: Any) -> Any:
         """See `Backend.untouched`."""
+        assert isinstance(trace, TensorFlowTrace)
+
+        def apart(tensor: Any) -> Any:
+            if trace.apart is None:
+                trace.apart = Apart(tensor.graph, trace.gradients)
+            return trace.apart(tensor)
+
         return self._apart(trace, apart, tensor)
 
     def _apart(self, trace: Trace, in_graph: Callable[[Any], Any], tensor: Any) -> Any:
