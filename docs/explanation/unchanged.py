@@ -240,9 +240,10 @@ Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
 #
 # Compilers have many such rules, and they change. So training with and without outputs
 # recorded is compared bit for bit on many kinds of layers, and on models that others
-# wrote. One case is known that differs in the last bits: on JAX 0.12, the output of a
-# `softsign` that is read only to be multiplied by a constant. Where gradients and
-# weights alone are recorded, no case is known.
+# wrote. Two cases are known that differ in the last bits, both in XLA: on JAX 0.12 the
+# output of a `softsign` that is read only to be multiplied by a constant, and on
+# TensorFlow the output of `GaussianNoise`. Where gradients and weights alone are
+# recorded, no case is known.
 
 # %% [markdown]
 # ## Several devices on JAX
