@@ -9,7 +9,7 @@ made a second time, from tensors of which it does not matter.
 """
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -60,23 +60,34 @@ class Apart:
 
     def _hidden(self, tensor: Any) -> Any:
         """The same numbers, in a tensor that Grappler does not know to be the same."""
-        if tensor.name not in self._made:
-            self._made[tensor.name] = self._made_again(tensor)
+        todo = [tensor]  # A deep model has more in a row than Python may call.
+        while todo:
+            sources = self._sources(todo[-1])
+            lacking = [x for x in sources if x.name not in self._made]
+            if not lacking:
+                made = todo.pop()
+                self._made[made.name] = self._made_again(made, sources)
+            todo += lacking
         return self._made[tensor.name]
 
-    def _made_again(self, tensor: Any) -> Any:
+    def _sources(self, tensor: Any) -> list[Any]:
+        """From which tensors, hidden too, it is made again; of none it is hidden."""
         op = tensor.op
-        if op.type in _IDENTITIES:
-            return self._hidden(op.inputs[tensor.value_index])
         if op.type in _MOVES or _undoes_broadcast(op):
-            return _like(tensor, [self._hidden(op.inputs[0]), *op.inputs[1:]])
+            return [op.inputs[tensor.value_index]]
         # Of arithmetic all is made again: there Grappler looks at too much.
         is_arithmetic = op.type in _ARITHMETIC and not _adds_bias(op)
         matters = (
             is_arithmetic or self._is_joined(tensor) or self._is_in_long_sum(tensor)
         )
-        if matters and op.inputs and not op.op_def.is_stateful:
-            return _like(tensor, map(self._hidden, op.inputs))
+        return list(op.inputs) if matters and not op.op_def.is_stateful else []
+
+    def _made_again(self, tensor: Any, sources: Sequence[Any]) -> Any:
+        op, made = tensor.op, [self._made[x.name] for x in sources]
+        if op.type in _IDENTITIES:
+            return made[0]
+        if made:
+            return _like(tensor, [*made, *op.inputs[len(made) :]])
         if not tensor.dtype.is_floating:
             return tensor
         return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
@@ -105,16 +116,19 @@ class Apart:
 
     def _whole_sum(self, op: Any) -> Any:
         """The last one of additions that may become one."""
-        reader = self._only_reader(op.outputs[0])
-        is_last = reader is None or reader.type not in _ADDITIONS
-        return op if is_last else self._whole_sum(reader)
+        reader = op
+        while reader is not None and reader.type in _ADDITIONS:
+            op, reader = reader, self._only_reader(reader.outputs[0])
+        return op
 
     def _terms(self, total: Any) -> Iterator[Any]:
         """What additions that may become one add up."""
-        for term in total.op.inputs:
+        todo = list(total.op.inputs)
+        while todo:
+            term = todo.pop()
             is_sum = term.op.type in _ADDITIONS
             if is_sum and self._only_reader(term) is not None:
-                yield from self._terms(term)
+                todo += term.op.inputs
             else:
                 yield term
 

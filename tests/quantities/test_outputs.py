@@ -304,6 +304,20 @@ class OwnStep(keras.Model):
         return {"loss": loss}, (trainable, other, optimizer, metrics)
 
 
+def test_behind_more_additions_than_python_may_call_outputs_are_recorded():
+    def make():
+        x = y = keras.Input((1,))
+        for _ in range(300):
+            y = y + keras.ops.relu(y)
+        y = layers.Rescaling(0.1, name="second")(layers.Rescaling(0.3, name="first")(y))
+        model = keras.Model(x, layers.Dense(1, name="out")(y), name="m")
+        return model, np.zeros((ROWS, 1), "float32")
+
+    recording, *_ = record(make, outputs={"first": "norm"})
+    assert len(recording) == 3
+    assert recording.attributes["complete"]
+
+
 def test_a_custom_train_step_is_seen_into():
     def make():
         model = OwnStep()
