@@ -177,6 +177,10 @@ class Backend(ABC):
             observe: Called when a step begins; returns its watcher.
         """
 
+    def reading_layers(self, step: Function) -> Function:
+        """A capturing step in which layers are tapped."""
+        return step
+
     @abstractmethod
     def splitter(
         self, model: Any, make: Callable[[StandIns], Function]

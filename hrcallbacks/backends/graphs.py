@@ -32,9 +32,84 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # Grappler looks inside
 _IDENTITIES = ("Identity", "IdentityN")
 _MOVES = (*_IDENTITIES, "ExpandDims", "Reshape", "Squeeze")
 _OF_SHAPES = ("BroadcastGradientArgs", "Rank", "Shape", "ShapeN", "Size")
+_STORED = (  # By XLA.
+    *(*_PRODUCTS, *_CALLS, "AvgPool", "AvgPool3D", "AvgPool3DGrad", "AvgPoolGrad"),
+    *("Case", "Cholesky", "Conv2DBackpropFilter", "Conv2DBackpropFilterV2"),
+    *("Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropFilterV2"),
+    *("Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropFilter"),
+    *("DepthwiseConv2dNativeBackpropInput", "Einsum", "FFT", "FFT2D", "FFT3D"),
+    *("GatherNd", "GatherV2", "If", "MatrixInverse", "MaxPool", "MaxPool3D"),
+    *("MaxPool3DGrad", "MaxPoolGrad", "MaxPoolV2", "Placeholder", "ScatterNd"),
+    *("StatelessCase", "StatelessIf", "StatelessWhile", "TensorScatterUpdate"),
+    *("TopKV2", "UnsortedSegmentSum", "While"),
+)
 
 
-class Apart:
+class _Again:
+    """Makes tensors of a graph a second time.
+
+    Args:
+        hidden: Makes an equal tensor that is not known to be equal.
+    """
+
+    def __init__(self, hidden: Callable[[Any], Any]) -> None:
+        self._hidden = hidden
+        self._made: dict[str, Any] = {}  # By name.
+
+    def _again(self, tensor: Any) -> Any:
+        """The same numbers, in a tensor that is not known to be the same."""
+        todo = [tensor]  # A deep model has more in a row than Python may call.
+        while todo:
+            sources = self._sources(todo[-1])
+            lacking = [x for x in sources if x.name not in self._made]
+            if not lacking:
+                made = todo.pop()
+                if made.name not in self._made:
+                    self._made[made.name] = self._made_from(made, sources)
+            todo += lacking
+        return self._made[tensor.name]
+
+    def _made_from(self, tensor: Any, sources: Sequence[Any]) -> Any:
+        op, names = tensor.op, {source.name for source in sources}
+        if not names:
+            return self._hidden(tensor)
+        if op.type in _IDENTITIES:
+            return self._made[sources[0].name]
+        inputs = [self._made[x.name] if x.name in names else x for x in op.inputs]
+        return _like(tensor, inputs)
+
+    def _sources(self, tensor: Any) -> list[Any]:
+        """From which tensors, made again too, it is made; of none it is hidden."""
+        raise NotImplementedError
+
+
+class Copies(_Again):
+    """Makes of tensors of a step in XLA others with the same numbers, to be read.
+
+    XLA computes in one loop what it need not store, and rounds there in its own way.
+    One more reader could have it stored: see `jaxprs`.
+
+    Args:
+        hidden: Makes an equal tensor, of which XLA does not know that it is equal.
+    """
+
+    def __call__(self, tensor: Any) -> Any:
+        """Another tensor with the same numbers."""
+        return self._again(tensor)
+
+    def _sources(self, tensor: Any) -> list[Any]:
+        op = tensor.op
+        if op.op_def.is_stateful or op.type in _STORED:
+            return []
+        if op.type in _IDENTITIES:
+            return [op.inputs[tensor.value_index]]
+        # Not shapes and axes, which XLA has to know; keys to random numbers are data.
+        kinds = [x.dtype.is_floating or x.dtype.name == "uint64" for x in op.inputs]
+        inputs = zip(op.inputs, kinds, strict=True)
+        return [x for x, is_data in inputs if is_data and x.op.type != "Const"]
+
+
+class Apart(_Again):
     """Makes of tensors of a step others with the same numbers, to be read.
 
     Args:
@@ -43,8 +118,8 @@ class Apart:
     """
 
     def __init__(self, graph: Any, gradients: Iterable[Any]) -> None:
+        super().__init__(_hidden)
         self._live = _live(graph, gradients)
-        self._made: dict[str, Any] = {}  # By name, what was made again.
 
     def __call__(self, tensor: Any) -> Any:
         """The tensor, if one reader more changes no rounding; else one made again."""
@@ -56,22 +131,9 @@ class Apart:
                 return tensor if made is inner else made
             return _like(tensor, [made, *op.inputs[1:]])
         matters = self._is_joined(tensor) or self._is_in_long_sum(tensor)
-        return self._hidden(tensor) if matters else tensor
-
-    def _hidden(self, tensor: Any) -> Any:
-        """The same numbers, in a tensor that Grappler does not know to be the same."""
-        todo = [tensor]  # A deep model has more in a row than Python may call.
-        while todo:
-            sources = self._sources(todo[-1])
-            lacking = [x for x in sources if x.name not in self._made]
-            if not lacking:
-                made = todo.pop()
-                self._made[made.name] = self._made_again(made, sources)
-            todo += lacking
-        return self._made[tensor.name]
+        return self._again(tensor) if matters else tensor
 
     def _sources(self, tensor: Any) -> list[Any]:
-        """From which tensors, hidden too, it is made again; of none it is hidden."""
         op = tensor.op
         if op.type in _MOVES or _undoes_broadcast(op):
             return [op.inputs[tensor.value_index]]
@@ -81,16 +143,6 @@ class Apart:
             is_arithmetic or self._is_joined(tensor) or self._is_in_long_sum(tensor)
         )
         return list(op.inputs) if matters and not op.op_def.is_stateful else []
-
-    def _made_again(self, tensor: Any, sources: Sequence[Any]) -> Any:
-        op, made = tensor.op, [self._made[x.name] for x in sources]
-        if op.type in _IDENTITIES:
-            return made[0]
-        if made:
-            return _like(tensor, [*made, *op.inputs[len(made) :]])
-        if not tensor.dtype.is_floating:
-            return tensor
-        return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
 
     def _is_joined(self, tensor: Any) -> bool:
         """Whether it may be joined to the one operation that reads it."""
@@ -145,6 +197,13 @@ class Apart:
                         yield from self._readers(output)
             elif op.name in self._live and op.type not in _OF_SHAPES:
                 yield op
+
+
+def _hidden(tensor: Any) -> Any:
+    """An equal tensor, of which Grappler does not know that it is equal."""
+    if not tensor.dtype.is_floating:
+        return tensor
+    return importlib.import_module("tensorflow").ensure_shape(tensor, tensor.shape)
 
 
 def _live(graph: Any, gradients: Iterable[Any]) -> set[str]:

@@ -57,6 +57,7 @@ class JAX(Backend):
 
     def __init__(self) -> None:
         self._jax = importlib.import_module("jax")
+        self._jaxprs = importlib.import_module("hrcallbacks.backends.jaxprs")
 
     def trace(self, model: Any) -> JaxTrace:
         """See `Backend.trace`; called only in hand-written loops."""
@@ -153,6 +154,10 @@ class JAX(Backend):
             return (logs, packed), state
 
         return step
+
+    def reading_layers(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Backend.reading_layers`; see `jaxprs` for how they are read."""
+        return self._jaxprs.with_copies(step)
 
     def is_chief(self, model: Any) -> bool:
         """See `Backend.is_chief`."""
@@ -251,23 +256,13 @@ class JAX(Backend):
         def tell(output: Any, gradient: Any) -> None:
             parts = [part for part in (output, gradient) if part is not None]
             if all(_level(part) is trace.level for part in parts):
-                copy = self._copy
+                copy = self._jaxprs.copy_p.bind
                 saw(copy(output), None if gradient is None else copy(gradient))
 
         if _level(tensor) is trace.level:
             tell(tensor, None)
             return tensor
         return self._identity(tell)(tensor)
-
-    def _copy(self, tensor: Any) -> Any:
-        """An equal tensor, which XLA computes in a loop of its own.
-
-        XLA may compute a tensor inside the loop that uses it, such as a sum. If it also
-        had to be stored, it might be summed in another order. A flag chooses the copy,
-        so that it can be computed a second time; XLA must not know that it is true.
-        """
-        barrier, numpy = self._jax.lax.optimization_barrier, self._jax.numpy
-        return barrier(numpy.where(barrier(numpy.array(True)), tensor, 0))
 
     def _identity(self, tell: Saw) -> Callable[[Any], Any]:
         @self._jax.custom_vjp

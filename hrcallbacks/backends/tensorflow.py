@@ -24,7 +24,7 @@ from hrcallbacks.backends.backend import (
     widened,
 )
 from hrcallbacks.backends.call import Call, built_for
-from hrcallbacks.backends.graphs import Apart, multiplied_apart
+from hrcallbacks.backends.graphs import Apart, Copies, multiplied_apart
 from hrcallbacks.backends.ops import TensorFlowOps
 from hrcallbacks.backends.tapes import watched_tapes
 
@@ -38,12 +38,14 @@ class TensorFlowTrace(Trace):
         tapped: Tensors that are seen, and who is told.
         gradients: Those that the optimizer is given in the present call.
         apart: Makes tensors to be read; None until something is.
+        copies: The same, in XLA.
     """
 
     graph: Any = None
     tapped: list[tuple[Any, Saw]] = field(default_factory=list)
     gradients: Sequence[Any] = ()
     apart: Apart | None = None
+    copies: Copies | None = None
 
 
 class TensorFlow(StatefulBackend):
@@ -119,14 +121,15 @@ class TensorFlow(StatefulBackend):
         """The same numbers, to be read without a change to how others are rounded."""
         if self._tf.executing_eagerly():
             return tensor
-        in_xla = getattr(trace.ops, "in_xla", False)
-        return self._copy(tensor) if in_xla else in_graph(tensor)
+        assert isinstance(trace, TensorFlowTrace)
+        if not getattr(trace.ops, "in_xla", False):
+            return in_graph(tensor)
+        if trace.copies is None:
+            trace.copies = Copies(self._hidden)
+        return trace.copies(tensor)
 
-    def _copy(self, tensor: Any) -> Any:
-        """An equal tensor, which XLA computes in a loop of its own.
-
-        See `JAX._copy`. XLA does not know what a variable holds.
-        """
+    def _hidden(self, tensor: Any) -> Any:
+        """An equal tensor. XLA does not know what a variable holds."""
         if self._true is None:
             with self._tf.init_scope():
                 self._true = self._tf.Variable(initial_value=True, trainable=False)

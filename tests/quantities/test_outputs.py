@@ -83,6 +83,7 @@ def test_a_dense_kernels_gradient_is_its_inputs_times_the_outputs_gradient(
         "conv": "flat",
         "residual": "mean",
         "joined": "mean",
+        "stored": "both",
         "lstm": "mean",
         "attention": "flat",
         "tower": "difference",
@@ -96,7 +97,8 @@ def test_a_dense_kernels_gradient_is_its_inputs_times_the_outputs_gradient(
         )
 
 
-@pytest.mark.parametrize("name", MODELS)
+# One of them draws noise, which is another in each call.
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "stored"])
 def test_outputs_are_what_the_model_of_that_step_computes(recorded, name):
     recording, model, x, _ = recorded(name)
     weights = dict(recording.weights.items())

@@ -68,6 +68,22 @@ def joined():
     return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(4, 4, 3)
 
 
+def stored():
+    """XLA stores what is dear to compute, such as a quotient, only if it has two users.
+
+    So do random numbers of a normal distribution, which are made of sines and roots.
+    """
+    x = keras.Input((8, 8, 6))
+    y = layers.Add(name="added")([x, layers.Dense(6, name="in")(x)])
+    y = layers.Activation("softsign", name="quotient")(y) * 0.3
+    y = layers.GlobalAveragePooling2D(name="mean")(y)
+    noise = layers.GaussianNoise(0.1, seed=1, name="noise")
+    z = layers.Add(name="noisy")([x, noise(layers.Dense(6, name="other")(x))])
+    z = layers.GlobalAveragePooling2D(name="noisy_mean")(z)
+    y = layers.Concatenate(name="both")([y, z])
+    return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(8, 8, 6)
+
+
 def lstm():
     model = keras.Sequential(
         [
@@ -107,7 +123,17 @@ def nested():
 
 MODELS = {
     function.__name__: function
-    for function in (dense, conv, residual, joined, lstm, attention, tower, nested)
+    for function in (
+        dense,
+        conv,
+        residual,
+        joined,
+        stored,
+        lstm,
+        attention,
+        tower,
+        nested,
+    )
 }
 
 
