@@ -25,8 +25,9 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
-from hrcallbacks.backends.graphs import Apart, multiplied_apart
+from hrcallbacks.backends.graphs import Apart, Copies, multiplied_apart
 from hrcallbacks.backends.jax import JAX
+from hrcallbacks.backends.tensorflow import TensorFlow
 from hrcallbacks.capture import packing
 
 # %% [markdown]
@@ -225,25 +226,31 @@ Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 # ## Outputs of layers in XLA
 #
 # XLA may compute a tensor inside the loop that uses it, and store it nowhere. So it
-# does with the gradient before a ReLU, which is summed over the batch for the bias. A
-# step that also returns this gradient has to store it, and XLA may then sum what is
-# stored, in another order. So the recorder returns a copy. A flag chooses the copy, so
-# XLA can compute it in a loop of its own, and the sum stays as it was. The flag is
-# always true, but a barrier hides that from XLA:
+# does with the gradient before a ReLU, which is summed over the batch for the bias, and
+# with a quotient that nothing but the next sum needs. A step that also returns such a
+# tensor has to store it, and XLA may then round what follows in another way.
+#
+# So what is recorded is made a second time: from tensors that XLA stores in any case,
+# such as the products of matrices, through all that was computed since. On JAX the
+# step's jaxpr tells what that was, on TensorFlow its graph:
 
 # %%
-text = textwrap.dedent(inspect.getsource(JAX._copy))
-Code("# hrcallbacks/backends/jax.py\n" + text, language="python")
+text = textwrap.dedent(inspect.getsource(Copies._sources))
+Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 
 # %% [markdown]
-# On TensorFlow with `jit_compile=True` the flag is a variable.
-#
+# XLA would notice that both are the same, and compute them once. So the second begins
+# with copies that a flag chooses. The flag is always true, but XLA cannot know: on
+# TensorFlow it is a variable, on JAX it stands behind a barrier.
+
+# %%
+text = textwrap.dedent(inspect.getsource(TensorFlow._hidden))
+Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
+
+# %% [markdown]
 # Compilers have many such rules, and they change. So training with and without outputs
 # recorded is compared bit for bit on many kinds of layers, and on models that others
-# wrote. Two cases are known that differ in the last bits, both in XLA: on JAX 0.12 the
-# output of a `softsign` that is read only to be multiplied by a constant, and on
-# TensorFlow the output of `GaussianNoise`. Where gradients and weights alone are
-# recorded, no case is known.
+# wrote. No case is known that differs.
 
 # %% [markdown]
 # ## Several devices on JAX
