@@ -129,12 +129,7 @@ def _run(
     used = dict.fromkeys(v for eqn in eqns for v in _variables(eqn.invars))
     given = [variable for variable in used if variable not in made]
     results = [variable for variable in made if variable in wanted]
-    # Older versions of JAX do not forget the names of arguments by themselves.
-    forgets = hasattr(jaxpr.debug_info, "with_unknown_names")
-    names = {} if forgets else {"debug_info": None}
-    part = jaxpr.replace(
-        constvars=(), invars=given, outvars=results, eqns=eqns, **names
-    )
+    part = jaxpr.replace(constvars=(), invars=given, outvars=results, eqns=eqns)
     function = core.jaxpr_as_fun(core.ClosedJaxpr(part, ()))
     made_now = function(*(values[variable] for variable in given))
     values.update(zip(results, made_now, strict=True))
