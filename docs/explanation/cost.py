@@ -219,9 +219,9 @@ for backend in FILES:
 pd.concat(tables).fillna("").rename_axis(index=(None, None), columns=None)
 
 # %% [markdown]
-# Each output is read once for its norm and once for its zeros. The step gives them out
-# beside what it computes anyway, and computes what goes into an activation separately,
-# because training must stay [the same to the last bit](unchanged.ipynb).
+# Each output is read once for its norm and once for its zeros. Where a compiler would
+# otherwise round differently, it is first made a second time, because training must
+# stay [the same to the last bit](unchanged.ipynb).
 #
 # ## Other backends
 #
