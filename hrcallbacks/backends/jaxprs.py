@@ -97,6 +97,7 @@ def _made_again(
     again = []
     for eqn in reversed(eqns):
         sources = _variables(eqn.invars)
+        # Sums too: with one more reader they could be rounded in another way.
         if sources and not needed.keys().isdisjoint(eqn.outvars) and _is_cheap(eqn):
             again.insert(0, eqn)
             needed.update(dict.fromkeys(sources))
