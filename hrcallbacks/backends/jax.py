@@ -30,6 +30,7 @@ from hrcallbacks.backends.call import (
     scale,
     stateful_call,
 )
+from hrcallbacks.backends.jaxprs import JaxCopies
 from hrcallbacks.backends.ops import JaxOps
 
 
@@ -57,7 +58,7 @@ class JAX(Backend):
 
     def __init__(self) -> None:
         self._jax = importlib.import_module("jax")
-        self._jaxprs = importlib.import_module("hrcallbacks.backends.jaxprs")
+        self._copy = JaxCopies()
 
     def trace(self, model: Any) -> JaxTrace:
         """See `Backend.trace`; called only in hand-written loops."""
@@ -157,7 +158,7 @@ class JAX(Backend):
 
     def reading_layers(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """See `Backend.reading_layers`; see `jaxprs` for how they are read."""
-        return self._jaxprs.with_copies(step)
+        return self._copy.made_in(step)
 
     def is_chief(self, model: Any) -> bool:
         """See `Backend.is_chief`."""
@@ -256,7 +257,7 @@ class JAX(Backend):
         def tell(output: Any, gradient: Any) -> None:
             parts = [part for part in (output, gradient) if part is not None]
             if all(_level(part) is trace.level for part in parts):
-                copy = self._jaxprs.copy_p.bind
+                copy = self._copy
                 saw(copy(output), None if gradient is None else copy(gradient))
 
         if _level(tensor) is trace.level:
