@@ -9,6 +9,7 @@ made a second time, from tensors of which it does not matter.
 """
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ _STORED = (  # By XLA.
 )
 
 
-class _Again:
+class _Again(ABC):
     """Makes tensors of a graph a second time.
 
     Args:
@@ -78,9 +79,9 @@ class _Again:
         inputs = [self._made[x.name] if x.name in names else x for x in op.inputs]
         return _like(tensor, inputs)
 
+    @abstractmethod
     def _sources(self, tensor: Any) -> list[Any]:
         """From which tensors, made again too, it is made; of none it is hidden."""
-        raise NotImplementedError
 
 
 class Copies(_Again):
