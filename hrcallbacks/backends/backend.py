@@ -108,7 +108,9 @@ class Backend(ABC):
         """Whether a gradient holds only some rows, possibly with repeats."""
 
     @abstractmethod
-    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+    def gradient(
+        self, trace: Trace, gradient: Any, shape: tuple[int, ...], scale: Any
+    ) -> Any:
         """The whole batch's gradient: dense, unscaled, in its variable's shape.
 
         Taking it must not change how the optimizer's own numbers are rounded.
@@ -177,8 +179,8 @@ class Backend(ABC):
             observe: Called when a step begins; returns its watcher.
         """
 
-    def reading_layers(self, step: Function) -> Function:
-        """A capturing step in which layers are tapped."""
+    def reading(self, step: Function) -> Function:
+        """A capturing step in which what is read is kept apart from the training."""
         return step
 
     @abstractmethod

@@ -156,8 +156,8 @@ class JAX(Backend):
 
         return step
 
-    def reading_layers(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """See `Backend.reading_layers`; see `jaxprs` for how they are read."""
+    def reading(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Backend.reading`; see `jaxprs` for how they are read."""
         return self._copy.made_in(step)
 
     def is_chief(self, model: Any) -> bool:
@@ -235,14 +235,20 @@ class JAX(Backend):
         """False: with Keras on JAX no gradient is sparse."""
         return False
 
-    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+    def gradient(
+        self, trace: Trace, gradient: Any, shape: tuple[int, ...], scale: Any
+    ) -> Any:
         """See `Backend.gradient`. It is already whole: JAX sees all replicas as one.
 
         XLA would compute only once what a reduction and the optimizer share, such as
         the squares in a norm and in Adam, and would then round differently. Behind a
         barrier they are two tensors.
         """
-        gradient = self._jax.lax.optimization_barrier(gradient)
+        assert isinstance(trace, JaxTrace)
+        if trace.level is None or _level(gradient) is not trace.level:
+            gradient = self._jax.lax.optimization_barrier(gradient)
+        else:
+            gradient = self._copy(gradient, deep=False)
         return gradient if scale is None else gradient / scale
 
     def tap(self, trace: Trace, tensor: Any, saw: Saw) -> Any:

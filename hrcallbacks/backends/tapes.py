@@ -9,11 +9,12 @@ nothing to the forward pass.
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
+import keras
+
 from hrcallbacks.backends.backend import Saw
-from hrcallbacks.backends.graphs import reached_from
 
 _lock = threading.Lock()
 _thread = threading.local()  # `.steps`: those that are watched in this thread.
@@ -25,7 +26,7 @@ class _Step:
         self,
         tapped: Sequence[tuple[Any, Saw]],
         is_level: Callable[[], bool],
-        apart: Callable[[Any], Any],
+        apart: Callable[[Any, Sequence[Any]], Any],
     ) -> None:
         self.tapped = tapped
         self.is_level = is_level
@@ -37,7 +38,7 @@ def watched_tapes(
     tape: Any,
     tapped: Sequence[tuple[Any, Saw]],
     is_level: Callable[[], bool],
-    apart: Callable[[Any], Any],
+    apart: Callable[[Any, Sequence[Any]], Any],
 ) -> Generator[None]:
     """Has tapes that are used in this thread tell of gradients.
 
@@ -45,7 +46,8 @@ def watched_tapes(
         tape: The class `tf.GradientTape`.
         tapped: Tensors, and who is told of their gradients; it may grow.
         is_level: Whether what is computed now belongs to the step itself.
-        apart: Makes of a gradient one that may be read.
+        apart: Makes of a gradient, and those that the tape was asked for, one that may
+            be read.
     """
     step = _Step(tapped, is_level, apart)
     before = getattr(_thread, "step", None)
@@ -78,13 +80,51 @@ def _asking_for_more(gradient: Callable[..., Any]) -> Callable[..., Any]:
         step = getattr(_thread, "step", None)
         if step is None or not step.tapped or not step.is_level():
             return gradient(self, target, sources, *args, **kwargs)
-        is_reached = reached_from(sources)
+        is_reached = _reached_from(sources)
         tapped = [(tensor, saw) for tensor, saw in step.tapped if is_reached(tensor)]
         tensors = [tensor for tensor, _ in tapped]
         asked, seen = gradient(self, target, [sources, tensors], *args, **kwargs)
+        given = keras.tree.flatten(asked)
         for (tensor, saw), found in zip(tapped, seen, strict=True):
             if found is not None:
-                saw(tensor, step.apart(found))
+                saw(tensor, step.apart(found, given))
         return asked
 
     return asking
+
+
+def _reached_from(sources: Any) -> Callable[[Any], bool]:
+    """Tells of tensors of a graph whether they depend on one of the sources.
+
+    Without that, no gradient passes through them in the training. To ask for one would
+    add to the backward pass, which XLA then rounds differently. All others, such as
+    those that are no part of a graph, count as dependent.
+
+    Args:
+        sources: Variables, whose gradients are asked for, nested.
+    """
+    handles = {id(getattr(s, "handle", s)) for s in keras.tree.flatten(sources)}
+    reached: dict[Any, set[str]] = {}
+
+    def is_reached(tensor: Any) -> bool:
+        graph = getattr(tensor, "graph", None)
+        captures = getattr(graph, "captures", ())
+        if not any(id(outside) in handles for outside, _ in captures):
+            return True
+        if graph not in reached:
+            inside = [own for outside, own in captures if id(outside) in handles]
+            reached[graph] = _descendants(inside)
+        return tensor.op.name in reached[graph]
+
+    return is_reached
+
+
+def _descendants(tensors: Iterable[Any]) -> set[str]:
+    """The names of all operations that depend on one of the tensors."""
+    todo, found = list(tensors), set[str]()
+    while todo:
+        for op in todo.pop().consumers():
+            if op.name not in found:
+                found.add(op.name)
+                todo += op.outputs
+    return found

@@ -1,6 +1,5 @@
 """Steps of the TensorFlow backend: XLA, plain graph, eager."""
 
-import functools
 import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hrcallbacks.backends.again import CALLS
 from hrcallbacks.backends.backend import (
     Args,
     Function,
@@ -24,9 +24,10 @@ from hrcallbacks.backends.backend import (
     widened,
 )
 from hrcallbacks.backends.call import Call, built_for
-from hrcallbacks.backends.graphs import Apart, Copies, multiplied_apart
+from hrcallbacks.backends.grappler import Apart, multiplied_apart
 from hrcallbacks.backends.ops import TensorFlowOps
 from hrcallbacks.backends.tapes import watched_tapes
+from hrcallbacks.backends.xla import Copies
 
 
 @dataclass
@@ -99,8 +100,17 @@ class TensorFlow(StatefulBackend):
     def watched(self, trace: Trace) -> AbstractContextManager[None]:
         """See `Backend.watched`."""
         assert isinstance(trace, TensorFlowTrace)
-        apart = functools.partial(self._apart, trace, multiplied_apart)
         is_level = self._is_level(trace)
+
+        def apart(gradient: Any, asked: Sequence[Any]) -> Any:
+            if self._tf.executing_eagerly():
+                return gradient
+            if self._in_xla(trace):
+                return self._copy(trace, gradient)
+            if gradient.op.type in CALLS:
+                return Apart(gradient.graph, asked)(gradient)
+            return multiplied_apart(gradient)
+
         return watched_tapes(self._tf.GradientTape, trace.tapped, is_level, apart)
 
     def _is_level(self, trace: TensorFlowTrace) -> Callable[[], bool]:
@@ -109,24 +119,24 @@ class TensorFlow(StatefulBackend):
     def untouched(self, trace: Trace, tensor: Any) -> Any:
         """See `Backend.untouched`."""
         assert isinstance(trace, TensorFlowTrace)
-
-        def apart(tensor: Any) -> Any:
-            if trace.apart is None:
-                trace.apart = Apart(tensor.graph, trace.gradients)
-            return trace.apart(tensor)
-
-        return self._apart(trace, apart, tensor)
-
-    def _apart(self, trace: Trace, in_graph: Callable[[Any], Any], tensor: Any) -> Any:
-        """The same numbers, to be read without a change to how others are rounded."""
         if self._tf.executing_eagerly():
             return tensor
-        assert isinstance(trace, TensorFlowTrace)
-        if not getattr(trace.ops, "in_xla", False):
-            return in_graph(tensor)
+        if self._in_xla(trace):
+            return self._copy(trace, tensor)
+        return self._apart(trace, tensor.graph)(tensor)
+
+    def _in_xla(self, trace: Trace) -> bool:
+        return getattr(trace.ops, "in_xla", False)
+
+    def _copy(self, trace: TensorFlowTrace, tensor: Any) -> Any:
         if trace.copies is None:
             trace.copies = Copies(self._hidden)
         return trace.copies(tensor)
+
+    def _apart(self, trace: TensorFlowTrace, graph: Any) -> Apart:
+        if trace.apart is None:
+            trace.apart = Apart(graph, trace.gradients)
+        return trace.apart
 
     def _hidden(self, tensor: Any) -> Any:
         """An equal tensor. XLA does not know what a variable holds."""
@@ -286,7 +296,9 @@ class TensorFlow(StatefulBackend):
         """See `Backend.is_sparse`."""
         return isinstance(gradient, self._tf.IndexedSlices)
 
-    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+    def gradient(
+        self, trace: Trace, gradient: Any, shape: tuple[int, ...], scale: Any
+    ) -> Any:
         """See `Backend.gradient`; summed over replicas.
 
         If the batch size is unknown when the step is traced, TensorFlow infers less of
@@ -294,7 +306,7 @@ class TensorFlow(StatefulBackend):
         """
         gradient = self._tf.convert_to_tensor(gradient)  # Sums repeated indices.
         if not self._tf.executing_eagerly():
-            gradient = multiplied_apart(gradient)
+            gradient = self._of_update(trace, gradient)
             gradient = self._tf.ensure_shape(gradient, shape)
         if scale is not None:
             gradient = gradient / scale
@@ -302,6 +314,14 @@ class TensorFlow(StatefulBackend):
         if replica is None or replica.num_replicas_in_sync == 1:
             return gradient
         return replica.all_reduce(self._tf.distribute.ReduceOp.SUM, gradient)
+
+    def _of_update(self, trace: Trace, gradient: Any) -> Any:
+        assert isinstance(trace, TensorFlowTrace)
+        if gradient.op.type not in CALLS:
+            return multiplied_apart(gradient)
+        if self._in_xla(trace):
+            return self._copy(trace, gradient)
+        return self._apart(trace, gradient.graph).of_update(gradient)
 
     def of_batch(self, leaf: Any) -> Any:
         """See `Backend.of_batch`: TensorFlow tensors are immutable."""

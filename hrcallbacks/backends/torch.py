@@ -75,7 +75,9 @@ class Torch(StatefulBackend):
         """See `Backend.is_sparse`."""
         return gradient.is_sparse
 
-    def gradient(self, gradient: Any, shape: tuple[int, ...], scale: Any) -> Any:
+    def gradient(
+        self, trace: Trace, gradient: Any, shape: tuple[int, ...], scale: Any
+    ) -> Any:
         """See `Backend.gradient`; it may change: see `put_aside`."""
         gradient = gradient.to_dense() if gradient.is_sparse else gradient
         return (gradient if scale is None else gradient / scale).detach()

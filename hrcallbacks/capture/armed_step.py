@@ -212,9 +212,7 @@ def make_capturing_function(model: Any, probes: Sequence[Probe]) -> Capturing:
 
     progress = Progress()
     with replaced([(model, "train_step", progress.followed(model.train_step))]):
-        step = backend.capturing_step(model, observe)
-    if any(probe.watches_layers for probe in probes):
-        step = backend.reading_layers(step)
+        step = backend.reading(backend.capturing_step(model, observe))
     stand_ins = [
         (model, "train_step", step),
         # Keras returns only the outputs of an execution's last step.

@@ -139,7 +139,7 @@ class _Take:
                 if backend.is_sparse(gradient):
                     self.probe.sparse.add(path)
                 shape = tuple(self.variables[path].shape)
-                gradient = backend.gradient(gradient, shape, call.scale)
+                gradient = backend.gradient(self._trace, gradient, shape, call.scale)
             self._gradients[path] = gradient
         return self._gradients[path]
 

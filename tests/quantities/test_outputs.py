@@ -84,6 +84,7 @@ def test_a_dense_kernels_gradient_is_its_inputs_times_the_outputs_gradient(
         "residual": "mean",
         "joined": "mean",
         "stored": "both",
+        "calling": "mean",
         "lstm": "mean",
         "attention": "flat",
         "tower": "difference",

@@ -1,5 +1,7 @@
 """Tiny models with layers worth looking into, and how each is trained."""
 
+import importlib
+
 import keras
 import numpy as np
 from keras import layers
@@ -84,6 +86,44 @@ def stored():
     return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(8, 8, 6)
 
 
+def in_function(function):
+    """The function, compiled by itself as the backend's users would do it."""
+    if keras.config.backend() == "tensorflow":
+        return importlib.import_module("tensorflow").function(function)
+    if keras.config.backend() == "jax":
+        return importlib.import_module("jax").jit(function)
+    return function
+
+
+class Calling(layers.Layer):
+    """Calls a function that is compiled by itself."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="uniform")
+        self.function = in_function(self.compute)
+
+    def compute(self, x, kernel, scale):
+        h = keras.ops.softsign(x + keras.ops.matmul(x, kernel))
+        return h * keras.ops.exp(scale)
+
+    def call(self, x):
+        return self.function(x, *map(keras.ops.copy, (self.kernel, self.scale)))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def calling():
+    """What a function returns is rounded together with what comes after it."""
+    x = keras.Input((8, 6))
+    y = Calling(name="first")(layers.Dense(6, name="in")(x)) * 0.3
+    y = Calling(name="second")(layers.Activation("tanh", name="tanh")(y))
+    y = layers.Add(name="added")([y * 0.3, x])
+    y = layers.GlobalAveragePooling1D(name="mean")(y)
+    return keras.Model(x, layers.Dense(1, name="out")(y), name="m"), _data(8, 6)
+
+
 def lstm():
     model = keras.Sequential(
         [
@@ -129,6 +169,7 @@ MODELS = {
         residual,
         joined,
         stored,
+        calling,
         lstm,
         attention,
         tower,

@@ -9,11 +9,17 @@ made a second time, from tensors of which it does not matter.
 """
 
 import importlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-import keras
+from hrcallbacks.backends.again import (
+    CALLS,
+    IDENTITIES,
+    Again,
+    inside,
+    like,
+    may_run_again,
+)
 
 _ADDITIONS = ("Add", "AddN", "AddV2")
 _ARITHMETIC = (
@@ -24,93 +30,16 @@ _ELEMENTWISE = (
     *(*_ARITHMETIC, "Elu", "Erf", "Exp", "LeakyRelu", "Log", "Maximum", "Minimum"),
     *("Selu", "Sigmoid", "Softplus", "Softsign", "Tanh"),
 )
-_PRODUCTS = (
+PRODUCTS = (
     *("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Conv2D", "Conv3D"),
     *("DepthwiseConv2dNative", "MatMul", "_FusedMatMul"),
 )
 _EXACT = ("Relu", "Relu6")  # Rounded alike, joined to a product or not.
-_CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # Grappler looks inside.
-_IDENTITIES = ("Identity", "IdentityN")
-_MOVES = (*_IDENTITIES, "ExpandDims", "Reshape", "Squeeze")
+_MOVES = (*IDENTITIES, "ExpandDims", "Reshape", "Squeeze")
 _OF_SHAPES = ("BroadcastGradientArgs", "Rank", "Shape", "ShapeN", "Size")
-_STORED = (  # By XLA.
-    *(*_PRODUCTS, *_CALLS, "AvgPool", "AvgPool3D", "AvgPool3DGrad", "AvgPoolGrad"),
-    *("Case", "Cholesky", "Conv2DBackpropFilter", "Conv2DBackpropFilterV2"),
-    *("Conv2DBackpropInput", "Conv2DBackpropInputV2", "Conv3DBackpropFilterV2"),
-    *("Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropFilter"),
-    *("DepthwiseConv2dNativeBackpropInput", "Einsum", "FFT", "FFT2D", "FFT3D"),
-    *("GatherNd", "GatherV2", "If", "MatrixInverse", "MaxPool", "MaxPool3D"),
-    *("MaxPool3DGrad", "MaxPoolGrad", "MaxPoolV2", "Placeholder", "ScatterNd"),
-    *("StatelessCase", "StatelessIf", "StatelessWhile", "TensorScatterUpdate"),
-    *("TopKV2", "UnsortedSegmentSum", "While"),
-)
 
 
-class _Again(ABC):
-    """Makes tensors of a graph a second time.
-
-    Args:
-        hidden: Makes an equal tensor that is not known to be equal.
-    """
-
-    def __init__(self, hidden: Callable[[Any], Any]) -> None:
-        self._hidden = hidden
-        self._made: dict[str, Any] = {}  # By name.
-
-    def _again(self, tensor: Any) -> Any:
-        """The same numbers, in a tensor that is not known to be the same."""
-        todo = [tensor]  # A deep model has more in a row than Python may call.
-        while todo:
-            sources = self._sources(todo[-1])
-            lacking = [x for x in sources if x.name not in self._made]
-            if not lacking:
-                made = todo.pop()
-                if made.name not in self._made:
-                    self._made[made.name] = self._made_from(made, sources)
-            todo += lacking
-        return self._made[tensor.name]
-
-    def _made_from(self, tensor: Any, sources: Sequence[Any]) -> Any:
-        op, names = tensor.op, {source.name for source in sources}
-        if not names:
-            return self._hidden(tensor)
-        if op.type in _IDENTITIES:
-            return self._made[sources[0].name]
-        inputs = [self._made[x.name] if x.name in names else x for x in op.inputs]
-        return _like(tensor, inputs)
-
-    @abstractmethod
-    def _sources(self, tensor: Any) -> list[Any]:
-        """From which tensors, made again too, it is made; of none it is hidden."""
-
-
-class Copies(_Again):
-    """Makes of tensors of a step in XLA others with the same numbers, to be read.
-
-    XLA computes in one loop what it need not store, and rounds there in its own way.
-    One more reader could have it stored: see `jaxprs`.
-
-    Args:
-        hidden: Makes an equal tensor, of which XLA does not know that it is equal.
-    """
-
-    def __call__(self, tensor: Any) -> Any:
-        """Another tensor with the same numbers."""
-        return self._again(tensor)
-
-    def _sources(self, tensor: Any) -> list[Any]:
-        op = tensor.op
-        if op.op_def.is_stateful or op.type in _STORED:
-            return []
-        if op.type in _IDENTITIES:
-            return [op.inputs[tensor.value_index]]
-        # Not shapes and axes, which XLA has to know; keys to random numbers are data.
-        kinds = [x.dtype.is_floating or x.dtype.name == "uint64" for x in op.inputs]
-        inputs = zip(op.inputs, kinds, strict=True)
-        return [x for x, is_data in inputs if is_data and x.op.type != "Const"]
-
-
-class Apart(_Again):
+class Apart(Again):
     """Makes of tensors of a step others with the same numbers, to be read.
 
     Args:
@@ -128,14 +57,24 @@ class Apart(_Again):
         if op.type in _MOVES:
             inner = op.inputs[tensor.value_index]
             made = self(inner)
-            if made is inner or op.type in _IDENTITIES:
+            if made is inner or op.type in IDENTITIES:
                 return tensor if made is inner else made
-            return _like(tensor, [made, *op.inputs[1:]])
+            return like(tensor, [made, *op.inputs[1:]])
         matters = self._is_joined(tensor) or self._is_in_long_sum(tensor)
-        return self._again(tensor) if matters else tensor
+        return self.again(tensor) if matters else tensor
+
+    def of_update(self, gradient: Any) -> Any:
+        """A gradient that a call returns; what reads it, an update, is yet to come."""
+        inner = inside(gradient)
+        is_apart = inner is None or not _ends_in_product(inner)
+        may_read = is_apart or not may_run_again(gradient.op)
+        return gradient if may_read else self.again(gradient)
 
     def _sources(self, tensor: Any) -> list[Any]:
         op = tensor.op
+        if op.type in CALLS:
+            can_be_made = inside(tensor) is not None and may_run_again(op)
+            return list(op.inputs) if can_be_made else []
         if op.type in _MOVES or _undoes_broadcast(op):
             return [op.inputs[tensor.value_index]]
         # Of arithmetic all is made again: there Grappler looks at too much.
@@ -147,16 +86,18 @@ class Apart(_Again):
 
     def _is_joined(self, tensor: Any) -> bool:
         """Whether it may be joined to the one operation that reads it."""
-        op, reader = tensor.op, self._only_reader(tensor)
+        op, reader = _maker(tensor), self._only_reader(tensor)
         if reader is None:
             return False
-        if op.type in _PRODUCTS or _adds_bias(op):
+        if op.type in PRODUCTS or _adds_bias(op):
             return reader.type not in _EXACT
-        return op.type in _ELEMENTWISE and reader.type in _ELEMENTWISE + _CALLS
+        return op.type in _ELEMENTWISE and reader.type in _ELEMENTWISE + CALLS
 
     def _is_in_long_sum(self, tensor: Any) -> bool:
         """Whether it may become one of three and more terms of a sum."""
         for reader in self._readers(tensor):
+            if reader.type in CALLS:  # Where it may be one.
+                return True
             if reader.type in _ADDITIONS:
                 total = self._whole_sum(reader).outputs[0]
                 shape = str(total.shape)
@@ -179,11 +120,14 @@ class Apart(_Again):
         todo = list(total.op.inputs)
         while todo:
             term = todo.pop()
-            is_sum = term.op.type in _ADDITIONS
-            if is_sum and self._only_reader(term) is not None:
-                todo += term.op.inputs
-            else:
+            maker = _maker(term)
+            is_sum = maker.type in _ADDITIONS
+            if not is_sum or self._only_reader(term) is None:
                 yield term
+            elif maker is term.op:
+                todo += maker.inputs
+            else:  # Two of them, or more.
+                yield from [term] * len(maker.inputs)
 
     def _only_reader(self, tensor: Any) -> Any:
         readers = list(self._readers(tensor))
@@ -198,6 +142,12 @@ class Apart(_Again):
                         yield from self._readers(output)
             elif op.name in self._live and op.type not in _OF_SHAPES:
                 yield op
+
+
+def _maker(tensor: Any) -> Any:
+    """The operation that makes a tensor, in the function where that is called."""
+    inner = inside(tensor)
+    return tensor.op if inner is None else inner.op
 
 
 def _hidden(tensor: Any) -> Any:
@@ -226,43 +176,6 @@ def _live(graph: Any, gradients: Iterable[Any]) -> set[str]:
     return live
 
 
-def reached_from(sources: Any) -> Callable[[Any], bool]:
-    """Tells of tensors of a graph whether they depend on one of the sources.
-
-    Without that, no gradient passes through them in the training. To ask for one would
-    add to the backward pass, which XLA then rounds differently. All others, such as
-    those that are no part of a graph, count as dependent.
-
-    Args:
-        sources: Variables, whose gradients are asked for, nested.
-    """
-    handles = {id(getattr(s, "handle", s)) for s in keras.tree.flatten(sources)}
-    reached: dict[Any, set[str]] = {}
-
-    def is_reached(tensor: Any) -> bool:
-        graph = getattr(tensor, "graph", None)
-        captures = getattr(graph, "captures", ())
-        if not any(id(outside) in handles for outside, _ in captures):
-            return True
-        if graph not in reached:
-            inside = [own for outside, own in captures if id(outside) in handles]
-            reached[graph] = _descendants(inside)
-        return tensor.op.name in reached[graph]
-
-    return is_reached
-
-
-def _descendants(tensors: Iterable[Any]) -> set[str]:
-    """The names of all operations that depend on one of the tensors."""
-    todo, found = list(tensors), set[str]()
-    while todo:
-        for op in todo.pop().consumers():
-            if op.name not in found:
-                found.add(op.name)
-                todo += op.outputs
-    return found
-
-
 def multiplied_apart(tensor: Any) -> Any:
     """The same numbers, computed from a product's factors, not from the product.
 
@@ -280,19 +193,28 @@ def multiplied_apart(tensor: Any) -> Any:
         return -(-a * b) if op.type == "Mul" else -(-a / b)
     if _sums_nothing(op):
         inner = multiplied_apart(op.inputs[0])
-        return tensor if inner is op.inputs[0] else _like(tensor, [inner, op.inputs[1]])
+        return tensor if inner is op.inputs[0] else like(tensor, [inner, op.inputs[1]])
     if op.type == "Reshape" and _sums_nothing(op.inputs[0].op, tensor.shape):
         total = op.inputs[0].op
         inner = multiplied_apart(total.inputs[0])
         if inner is not total.inputs[0]:
-            made = _like(total.outputs[0], [inner, total.inputs[1]])
-            return _like(tensor, [made, op.inputs[1]])
+            made = like(total.outputs[0], [inner, total.inputs[1]])
+            return like(tensor, [made, op.inputs[1]])
     return tensor
+
+
+def _ends_in_product(tensor: Any) -> bool:
+    """Whether `multiplied_apart` would find a product to take apart."""
+    op = tensor.op
+    if op.type in ("Mul", "RealDiv"):
+        return True
+    is_moved = op.type in (*_MOVES, "Sum") and bool(op.inputs)
+    return is_moved and _ends_in_product(op.inputs[0])
 
 
 def _adds_bias(op: Any) -> bool:
     adds = op.type in (*_ADDITIONS, "BiasAdd")
-    return adds and op.inputs[0].op.type in _PRODUCTS
+    return adds and op.inputs[0].op.type in PRODUCTS
 
 
 def _undoes_broadcast(op: Any) -> bool:
@@ -311,15 +233,3 @@ def _sums_nothing(op: Any, shape: Any = None) -> bool:
     before, after = op.inputs[0].shape, shape or op.outputs[0].shape
     known = None not in (before.rank, after.rank)
     return known and before.as_list() == after.as_list()
-
-
-def _like(tensor: Any, inputs: Iterable[Any]) -> Any:
-    """The output of another operation of the same kind."""
-    op = tensor.op
-    attributes = dict(op.node_def.attr)
-    made = op.graph.create_op(
-        op.type, list(inputs), [o.dtype for o in op.outputs], attrs=attributes
-    )
-    output = made.outputs[tensor.value_index]
-    output.set_shape(tensor.shape)
-    return output
