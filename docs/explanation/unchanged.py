@@ -25,9 +25,11 @@ from IPython.display import Code
 from keras import layers
 
 import hrcallbacks as hr
-from hrcallbacks.backends.graphs import Apart, Copies, multiplied_apart
+from hrcallbacks.backends.again import may_run_again
+from hrcallbacks.backends.grappler import Apart, multiplied_apart
 from hrcallbacks.backends.jax import JAX
 from hrcallbacks.backends.tensorflow import TensorFlow
+from hrcallbacks.backends.xla import Copies
 from hrcallbacks.capture import packing
 
 # %% [markdown]
@@ -204,7 +206,12 @@ differences
 
 # %%
 text = inspect.getsource(multiplied_apart)
-Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
+Code("# hrcallbacks/backends/grappler.py\n" + text, language="python")
+
+# %% [markdown]
+# JAX needs the same care: a processor can multiply and add in one go, with one rounding
+# instead of two, if the product is not needed by itself. There the product is found in
+# the step's jaxpr.
 
 # %% [markdown]
 # ## Outputs of layers on TensorFlow
@@ -217,7 +224,7 @@ Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 
 # %%
 text = textwrap.dedent(inspect.getsource(Apart._is_joined))
-Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
+Code("# hrcallbacks/backends/grappler.py\n" + text, language="python")
 
 # %% [markdown]
 # No gradient is recorded of a layer through which none passes in the training, such as
@@ -236,7 +243,7 @@ Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
 
 # %%
 text = textwrap.dedent(inspect.getsource(Copies._sources))
-Code("# hrcallbacks/backends/graphs.py\n" + text, language="python")
+Code("# hrcallbacks/backends/xla.py\n" + text, language="python")
 
 # %% [markdown]
 # XLA would notice that both are the same, and compute them once. So the second begins
@@ -248,9 +255,27 @@ text = textwrap.dedent(inspect.getsource(TensorFlow._hidden))
 Code("# hrcallbacks/backends/tensorflow.py\n" + text, language="python")
 
 # %% [markdown]
-# Compilers have many such rules, and they change. So training with and without outputs
-# recorded is compared bit for bit on many kinds of layers, and on models that others
-# wrote. No case is known that differs.
+# ## Layers that call compiled functions
+#
+# A layer may call a function that is compiled by itself, with `tf.function` or
+# `jax.jit`. In the step TensorFlow and XLA put the function's operations in the place
+# of the call, and join them to what comes after it. So on JAX such calls are looked
+# into. On TensorFlow a graph does not hold what is inside them, so where it matters the
+# whole function is called once more, if it changes nothing and would give the same:
+
+# %%
+text = textwrap.dedent(inspect.getsource(may_run_again))
+Code("# hrcallbacks/backends/again.py\n" + text, language="python")
+
+# %% [markdown]
+# What is left is a function, compiled with `tf.function`, that draws random numbers or
+# changes a variable. What it returns is read as it is, and what follows may be rounded
+# differently.
+#
+# Compilers have many such rules, and they change; which of them shows depends on the
+# processor, too. So training with and without outputs recorded is compared bit for bit
+# on many kinds of layers, and on models that others wrote. No other case is known that
+# differs.
 
 # %% [markdown]
 # ## Several devices on JAX

@@ -85,15 +85,34 @@ def inside(tensor: Any) -> Any:
 def may_run_again(op: Any) -> bool:
     """Whether a call changes nothing, and gives the same if it is made once more.
 
-    A function that draws random numbers does not; one that reads variables does.
+    A function that draws random numbers does not. One that reads variables does, unless
+    something in the graph may have changed them by now.
     """
+    handles = [x for x in op.inputs if x.dtype.name == "resource"]
+    return _changes_nothing(op) and all(map(_is_only_read, handles))
+
+
+def _changes_nothing(op: Any) -> bool:
     function = _called(op)
     return function is not None and all(
-        may_run_again(inner)
+        _changes_nothing(inner)
         if inner.type in CALLS
         else inner.type == "ReadVariableOp" or not inner.op_def.is_stateful
         for inner in function.get_operations()
     )
+
+
+def _is_only_read(handle: Any) -> bool:
+    """Whether the operations that there are by now only read a variable."""
+    for op in handle.consumers():
+        places = [at for at, x in enumerate(op.inputs) if x.name == handle.name]
+        if op.type in CALLS:
+            only_read = op.get_attr("_read_only_resource_inputs")
+        else:
+            only_read = places if op.type == "ReadVariableOp" else []
+        if not set(places) <= set(only_read):
+            return False
+    return True
 
 
 def _called(op: Any) -> Any:

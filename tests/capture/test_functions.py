@@ -63,6 +63,25 @@ class Drawing(layers.Layer):
         return shape
 
 
+class Counting(layers.Layer):
+    """Scales, in a function of its own, by a variable that is changed afterwards."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.function = in_function(self.compute)
+
+    def build(self, shape):
+        self.count = self.add_weight(shape=(), trainable=False, initializer="ones")
+
+    def compute(self, x):
+        return x * self.count
+
+    def call(self, x):
+        y = self.function(x)
+        self.count.assign_add(1.0)
+        return y
+
+
 def fitted(layer, optimizer, callbacks=()):
     keras.utils.set_random_seed(3)
     x = keras.Input((8,))
@@ -100,6 +119,17 @@ def test_what_draws_or_changes_something_is_not_called_twice():
     for a, b in zip(full_state(model), full_state(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     assert recorder.recording.attributes["complete"]
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="such a function is not pure")
+def test_what_read_a_variable_that_was_changed_since_is_not_called_again():
+    recorder = hr.GradientRecorder(record_freq=1, outputs="raw")
+    fitted(
+        lambda: Counting(name="scaled"), lambda: keras.optimizers.SGD(0.3), [recorder]
+    )
+    before, after = (recorder.recording.outputs[name] for name in ("in", "scaled"))
+    for step in range(4):
+        np.testing.assert_allclose(after[step], before[step] * (step + 1), rtol=1e-6)
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
