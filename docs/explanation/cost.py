@@ -219,6 +219,19 @@ for backend in FILES:
 pd.concat(tables).fillna("").rename_axis(index=(None, None), columns=None)
 
 # %% [markdown]
+# Some of that is memory, not work. A step that needs a little more may pass the size
+# above which the system takes memory back after each step. These are the megabytes of
+# fresh memory a step, for those that take more than one:
+
+# %%
+fresh = {}
+for backend in FILES:
+    deep = load(backend)[1].query("part == 'layers' and fresh_bytes_a_step > 1e6")
+    for _, row in deep.iterrows():
+        fresh[backend, row["model"], row["case"]] = row["fresh_bytes_a_step"] / 1e6
+pd.Series(fresh, name="MB").round(1).to_frame()
+
+# %% [markdown]
 # Each output is read once for its norm and once for its zeros. Where a compiler would
 # otherwise round differently, it is first made a second time, because training must
 # stay [the same to the last bit](unchanged.ipynb).
