@@ -268,9 +268,9 @@ text = textwrap.dedent(inspect.getsource(may_run_again))
 Code("# hrcallbacks/backends/again.py\n" + text, language="python")
 
 # %% [markdown]
-# What is left is a function, compiled with `tf.function`, that draws random numbers or
-# changes a variable. What it returns is read as it is, and what follows may be rounded
-# differently.
+# What is left is a function, compiled with `tf.function`, that draws random numbers,
+# changes a variable, or reads one that the same step changes. What it returns is read
+# as it is, and what follows may be rounded differently.
 #
 # Compilers have many such rules, and they change; which of them shows depends on the
 # processor, too. So training with and without outputs recorded is compared bit for bit
